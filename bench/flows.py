@@ -1,0 +1,82 @@
+"""Flows the benchmark runs, as descriptors."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+WEBHOOK = "appmixer.utils.http.WebhookTrigger"
+SET = "appmixer.utils.controls.SetVariable"
+CONDITION = "appmixer.utils.controls.Condition"
+
+
+def _id() -> str:
+    return str(uuid.uuid4())
+
+
+def _variable(path: str | None, *functions: dict[str, Any]) -> dict[str, Any]:
+    return {**({"variable": path} if path else {}), "functions": list(functions)}
+
+
+def _step(type: str, source: str, port: str, lambda_: dict[str, Any], modifiers: dict[str, Any]) -> dict[str, Any]:
+    mapping = {"type": "json2new", "lambda": lambda_, "modifiers": modifiers}
+    return {
+        "type": type,
+        "source": {"in": {source: [port]}},
+        "config": {"transform": {"in": {source: {port: mapping}}}},
+    }
+
+
+def _trigger() -> dict[str, Any]:
+    return {"type": WEBHOOK, "label": "Call", "source": {}, "config": {"properties": {"immediateResponse": True}}}
+
+
+def three_steps() -> tuple[dict[str, Any], str]:
+    """Webhook → set variables with modifiers → condition. Returns (flow, id of the trigger)."""
+    trigger, variables, condition = _id(), _id(), _id()
+    a, b, c, d = _id(), _id(), _id(), _id()
+    data = f"$.{trigger}.request.data"
+    first = {"name": "g_first"}
+    quantity = {"name": "g_jsonPath", "params": [{"value": "quantity"}]}
+    rows = [
+        {"name": "id", "type": "text", "text": f"order-{{{{{{{a}}}}}}}"},
+        {"name": "quantity", "type": "number", "number": f"{{{{{{{b}}}}}}}"},
+        {"name": "lines", "type": "number", "number": f"{{{{{{{c}}}}}}}"},
+    ]
+    flow = {
+        trigger: _trigger(),
+        variables: _step(
+            SET,
+            trigger,
+            "request",
+            {"variables": {"ADD": rows}},
+            {
+                "variables": {
+                    a: _variable(None, {"name": "g_uuid4"}),
+                    b: _variable(f"{data}.lines", first, quantity),
+                    c: _variable(f"{data}.lines", {"name": "g_length"}),
+                }
+            },
+        ),
+        condition: _step(
+            CONDITION,
+            variables,
+            "out",
+            {"expression": {"AND": [{"OR": [{"input": f"{{{{{{{d}}}}}}}", "operator": ">=", "value": "10"}]}]}},
+            {"expression": {d: _variable(f"$.{variables}.out.quantity")}},
+        ),
+    }
+    return flow, trigger
+
+
+def chain(length: int) -> tuple[dict[str, Any], str]:
+    """Webhook and `length` - 1 steps in a row, each reading the one before. Returns (flow, id of the trigger)."""
+    trigger = _id()
+    flow = {trigger: _trigger()}
+    before, path, port = trigger, f"$.{trigger}.request.data.name", "request"
+    for _ in range(length - 1):
+        here, v = _id(), _id()
+        rows = [{"name": "n", "type": "text", "text": f"{{{{{{{v}}}}}}}"}]
+        flow[here] = _step(SET, before, port, {"variables": {"ADD": rows}}, {"variables": {v: _variable(path)}})
+        before, path, port = here, f"$.{here}.out.n", "out"
+    return flow, trigger

@@ -1,0 +1,76 @@
+"""A load generator in one thread: keep-alive connections over epoll, one request at a time on each.
+
+`python -m bench.load PORT CONNECTIONS SECONDS < paths` prints one JSON object. It runs in a process
+of its own, so that its CPU time is not the server's.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import selectors
+import socket
+import sys
+import time
+
+BODY = json.dumps(
+    {
+        "name": "Ada Lovelace",
+        "email": "ada@example.com",
+        "lines": [{"sku": "A-1", "quantity": 12}, {"sku": "B-2", "quantity": 1}],
+        "note": "please ring twice",
+    }
+).encode()
+
+
+def request(path: str) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    )
+    return head.encode() + BODY
+
+
+def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[str, float]:
+    """Send until the time is over. Latencies in ms; `failed` counts answers other than 2xx."""
+    requests = [request(p) for p in paths]
+    selector = selectors.DefaultSelector()
+    times: list[float] = []
+    failed = 0
+    sent: dict[socket.socket, float] = {}
+    clock = time.perf_counter
+    began = clock()
+    for _ in range(connections):
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        selector.register(connection, selectors.EVENT_READ)
+        sent[connection] = clock()
+        connection.sendall(random.choice(requests))
+    ends = began + seconds
+    while sent:
+        for key, _ in selector.select(5):
+            connection = key.fileobj  # type: ignore[assignment]
+            answer = connection.recv(65536)
+            now = clock()
+            times.append(now - sent[connection])
+            failed += not answer.startswith(b"HTTP/1.1 2")
+            if now < ends and answer:
+                sent[connection] = clock()
+                connection.sendall(random.choice(requests))
+            else:
+                del sent[connection]
+                selector.unregister(connection)
+                connection.close()
+    took = clock() - began
+    times.sort()
+    return {
+        "requests": len(times),
+        "failed": failed,
+        "per_second": len(times) / took,
+        "p50": times[len(times) // 2] * 1000,
+        "p99": times[int(len(times) * 0.99)] * 1000,
+    }
+
+
+if __name__ == "__main__":
+    port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    print(json.dumps(run(port, connections, seconds, sys.stdin.read().split())))

@@ -1,0 +1,124 @@
+"""Starts `headrace up` on a fresh data folder and talks to it as a client."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+EMAIL, PASSWORD = "bench@example.com", "bench-password"
+
+
+class Server:
+    """One running installation; `processes` are its supervisor and its serving process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        env = {
+            **os.environ,
+            "HEADRACE_PORT": str(self.port),
+            "HEADRACE_DATA": str(folder / "data"),
+            "HEADRACE_ADMIN_EMAIL": EMAIL,
+            "HEADRACE_ADMIN_PASSWORD": PASSWORD,
+            "HEADRACE_LOG_LEVEL": "WARNING",
+        }
+        command = [str(Path(sys.executable).with_name("headrace")), "up"]
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+        self.token = ""
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(300):
+            try:
+                self.token = self.call("POST", "/user/auth", {"username": EMAIL, "password": PASSWORD})["token"]
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit("the server did not start within 30 seconds")
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def start_flow(self, flow: dict[str, Any], trigger: str, name: str) -> str:
+        """Create and start; returns the path of its webhook."""
+        flow_id = self.call("POST", "/flows", {"name": name, "flow": flow})["flowId"]
+        self.call("POST", f"/flows/{flow_id}/coordinator", {"command": "start"})
+        return f"/flows/{flow_id}/components/{trigger}"
+
+    def processes(self) -> list[psutil.Process]:
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def cpu_seconds(self) -> float:
+        return sum(t.user + t.system for t in (p.cpu_times() for p in self.processes()))
+
+    def peak_mb(self) -> float:
+        """Largest resident set of the serving process since it started."""
+        return max(_peak_kb(p.pid) for p in self.processes()) / 1024
+
+    def load(self, connections: int, seconds: float, paths: list[str]) -> dict[str, float]:
+        """Run the load generator; adds `cpu_ms`, the server's CPU time per request."""
+        before = self.cpu_seconds()
+        command = [sys.executable, "-m", "bench.load", str(self.port), str(connections), str(seconds)]
+        done = subprocess.run(command, input="\n".join(paths), capture_output=True, text=True, check=True)
+        self.drain()
+        result: dict[str, float] = json.loads(done.stdout)
+        result["cpu_ms"] = (self.cpu_seconds() - before) * 1000 / result["requests"]
+        return result
+
+    def drain(self) -> None:
+        """Wait until every log record is indexed: the work counts, so its time does too."""
+        quiet = 0
+        last = -1.0
+        while quiet < 3:
+            text = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10).read().decode()
+            indexed = next(float(x.split()[1]) for x in text.splitlines() if x.startswith("headrace_log_records_total"))
+            quiet = quiet + 1 if indexed == last else 0
+            last = indexed
+            time.sleep(0.3)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+def _peak_kb(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1])
+    return 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    folder = Path(tempfile.mkdtemp(prefix="headrace-bench-", dir=os.environ.get("BENCH_DIR")))
+    running = Server(folder)
+    try:
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,65 @@
+"""`headrace up`: the whole platform in one serving process, supervised by gunicorn.
+
+The supervising parent starts the process again if it dies; the process takes the lock on the
+data folder, so there is never more than one.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+import app as entry
+from engine.settings import Settings
+from engine.wiring import public_url
+
+KEEP_ALIVE = 75
+GRACE = 40
+HUNG = 120
+
+
+class Server(BaseApplication):
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def load_config(self) -> None:
+        s = self._settings
+        options: dict[str, Any] = {
+            "bind": f"{s.host}:{s.port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": s.web_threads,
+            "worker_connections": 2000,
+            "keepalive": KEEP_ALIVE,
+            "timeout": HUNG,
+            "graceful_timeout": GRACE,
+            "proc_name": "headrace",
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "worker_exit": _ended,
+            "when_ready": lambda _arbiter: print(f"Headrace serves {public_url(s)}", flush=True),
+        }
+        assert self.cfg is not None
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        application = entry.create()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked at again
+        gc.set_threshold(50_000, 20, 50)
+        return application
+
+
+def _ended(_arbiter: Any, worker: Any) -> None:
+    close = getattr(getattr(worker, "wsgi", None), "extensions", {}).get(entry.CLOSE)
+    if close is not None:
+        close()
+
+
+def serve(settings: Settings) -> None:
+    """Does not return; ends with the process on SIGTERM or SIGINT."""
+    Server(settings).run()  # type: ignore[no-untyped-call]

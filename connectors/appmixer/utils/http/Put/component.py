@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from connectors.appmixer.utils.http.upload import Upload
+
+
+class Put(Upload):
+    method = "PUT"

@@ -1,0 +1,299 @@
+"""The bus in one SQLite file: a durable queue with a window of it in memory.
+
+Every message is a row until it is settled; a settlement deletes the row and stores all it
+caused in one transaction. Rows are handed out from memory: the window holds everything
+while it is small; beyond WINDOW messages the rest stays on disk and is read in when there is
+room again, in the order of `seq`. After a crash the rows that are left are handed out again.
+
+Log records travel the same way: they are rows of `log_queue` until the indexer has them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from engine.adapters.embedded.database import Database, Rows
+from engine.adapters.embedded.documents import delete_sql, put_sql
+from engine.adapters.embedded.documents import encode as encode_doc
+from engine.adapters.embedded.fairness import RoundRobin
+from engine.errors import Unavailable
+from engine.model.message import Message, decode, encode
+from engine.ports import Delivery, LogBatch, Settlement, Write
+
+log = logging.getLogger(__name__)
+
+WINDOW = 10_000
+LOG_WINDOW = 20_000
+
+_INSERT = "INSERT OR IGNORE INTO queue (seq, id, flow_id, data) VALUES (?, ?, ?, ?)"
+_DELETE = "DELETE FROM queue WHERE id = ?"
+_INSERT_LOG = "INSERT INTO log_queue (seq, records) VALUES (?, ?)"
+_DELETE_LOG = "DELETE FROM log_queue WHERE seq = ?"
+
+
+class SqliteBus:
+    """`ports.Bus` over the tables `queue` and `log_queue` of `database`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        sa.Table(
+            "queue",
+            database.metadata,
+            sa.Column("seq", sa.Integer, primary_key=True),
+            sa.Column("id", sa.String, nullable=False, unique=True),
+            sa.Column("flow_id", sa.String, nullable=False, index=True),
+            sa.Column("data", sa.LargeBinary, nullable=False),
+        )
+        sa.Table(
+            "log_queue",
+            database.metadata,
+            sa.Column("seq", sa.Integer, primary_key=True),
+            sa.Column("records", sa.LargeBinary, nullable=False),
+        )
+        database.create_all()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._ready = RoundRobin()
+        self._known: set[str] = set()
+        self._in_flight: set[str] = set()
+        self._depths: dict[str, int] = {}
+        self._read_to = 0
+        self._admitted_to = self._recovered_to = 0
+        self._spilled = False
+        self._consumer: threading.Thread | None = None
+        self._stopping = False
+        self._log_ready: deque[tuple[int, list[Any]]] = deque()
+        self._log_held = 0
+        self._log_spilled = False
+        self._log_read_to = 0
+        self._log_changed = threading.Condition()
+        self._recover()
+
+    def _recover(self) -> None:
+        with self._db.read() as connection:
+            last = connection.exec_driver_sql("SELECT max(seq) FROM queue").scalar() or 0
+            last_log = connection.exec_driver_sql("SELECT max(seq) FROM log_queue").scalar() or 0
+            for flow_id, n in connection.exec_driver_sql("SELECT flow_id, count(*) FROM queue GROUP BY flow_id"):
+                self._depths[flow_id] = n
+        self._admitted_to = self._recovered_to = last
+        self._seq = itertools.count(last + 1)
+        self._log_seq = itertools.count(last_log + 1)
+        self._spilled, self._log_spilled = last > 0, last_log > 0
+
+    # -- publishing and settling
+
+    def publish(self, messages: Sequence[Message]) -> Future[None]:
+        return self._commit(None, Settlement(publishes=list(messages)))
+
+    def settle(self, delivery: Delivery | None, settlement: Settlement) -> Future[None]:
+        return self._commit(delivery, settlement)
+
+    def _commit(self, delivery: Delivery | None, settlement: Settlement) -> Future[None]:
+        rows: list[Rows] = [_write_rows(write) for write in settlement.writes]
+        if delivery is not None:
+            rows.append((_DELETE, [(delivery.message.id,)]))
+        encoded = [encode(m) for m in settlement.publishes]
+        records = orjson.dumps(settlement.logs, option=orjson.OPT_NON_STR_KEYS) if settlement.logs else None
+        # seq is drawn and the work handed over under one lock, so rows become durable in order of seq
+        with self._lock:
+            numbered = [
+                (next(self._seq), m.id, m.flow_id, data) for m, data in zip(settlement.publishes, encoded, strict=True)
+            ]
+            if numbered:
+                rows.append((_INSERT, numbered))
+            log_seq = next(self._log_seq) if records is not None else 0
+            if records is not None:
+                rows.append((_INSERT_LOG, [(log_seq, records)]))
+            stored = self._db.submit_rows(rows)
+        done: Future[None] = Future()
+        last = numbered[-1][0] if numbered else 0
+        stored.add_done_callback(lambda f: self._committed(f, done, delivery, settlement, last, log_seq))
+        return done
+
+    def _committed(
+        self,
+        stored: Future[Any],
+        done: Future[None],
+        delivery: Delivery | None,
+        settlement: Settlement,
+        last_seq: int,
+        log_seq: int,
+    ) -> None:
+        if (error := stored.exception()) is not None:
+            done.set_exception(error)
+            return
+        if settlement.publishes or delivery is not None:
+            with self._lock:
+                if delivery is not None:
+                    self._forget(delivery.message)
+                for message in settlement.publishes:
+                    self._admit(message)
+                self._admitted_to = max(self._admitted_to, last_seq)
+                self._changed.notify_all()
+        if settlement.logs:
+            self._admit_logs(log_seq, settlement.logs)
+        done.set_result(None)
+
+    def _admit(self, message: Message) -> None:
+        if message.id in self._known:
+            return
+        self._depths[message.flow_id] = self._depths.get(message.flow_id, 0) + 1
+        if self._spilled or len(self._known) >= WINDOW:
+            self._spilled = True
+            return
+        self._known.add(message.id)
+        self._ready.push(message.flow_id, Delivery(message, message.id))
+
+    def _forget(self, message: Message) -> None:
+        if message.id not in self._known:
+            return
+        self._known.discard(message.id)
+        self._in_flight.discard(message.id)
+        left = self._depths.get(message.flow_id, 1) - 1
+        if left > 0:
+            self._depths[message.flow_id] = left
+        else:
+            self._depths.pop(message.flow_id, None)
+
+    # -- consuming
+
+    def consume(self, handler: Callable[[Delivery], None], prefetch: int) -> None:
+        self._stopping = False
+        self._consumer = threading.Thread(
+            target=self._dispatch, args=(handler, prefetch), name="bus dispatcher", daemon=True
+        )
+        self._consumer.start()
+
+    def _dispatch(self, handler: Callable[[Delivery], None], prefetch: int) -> None:
+        while (delivery := self._next(prefetch)) is not None:
+            handler(delivery)
+
+    def _next(self, prefetch: int) -> Delivery | None:
+        with self._lock:
+            while not self._stopping:
+                if self._spilled and len(self._ready) < WINDOW // 2 and not self._read_in():
+                    self._changed.wait(1)
+                    continue
+                if len(self._in_flight) < prefetch and (delivery := self._ready.pop()) is not None:
+                    self._in_flight.add(delivery.message.id)
+                    return delivery
+                self._changed.wait()
+        return None
+
+    def _read_in(self) -> bool:
+        """Fill the window from disk (the lock is held); False when the disk cannot be read now."""
+        try:
+            rows = self._stored()
+        except Unavailable as error:
+            log.error("the queue cannot be read: %s", error, extra={"action": "queue_read_failed"})  # noqa: TRY400
+            return False
+        for seq, data in rows:
+            self._read_to = seq
+            message = decode(data)
+            if message.id not in self._known:
+                self._known.add(message.id)
+                self._ready.push(message.flow_id, Delivery(message, message.id, redelivered=seq <= self._recovered_to))
+        # everything up to the last row drawn is in memory: new messages may join it directly
+        self._spilled = len(rows) == WINDOW
+        return True
+
+    def _stored(self) -> Sequence[Any]:
+        with self._db.read() as connection:
+            return connection.exec_driver_sql(
+                "SELECT seq, data FROM queue WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+                (self._read_to, self._admitted_to, WINDOW),
+            ).all()
+
+    def stop_consuming(self) -> None:
+        with self._lock:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._consumer is not None and self._consumer is not threading.current_thread():
+            self._consumer.join()
+
+    def depth(self, flow_id: str | None = None) -> int:
+        with self._lock:
+            return sum(self._depths.values()) if flow_id is None else self._depths.get(flow_id, 0)
+
+    def remove(self, flow_id: str, limit: int) -> tuple[list[Message], int]:
+        with self._lock:
+            waiting = self._ready.drop(flow_id)
+            for delivery in waiting:
+                self._known.discard(delivery.message.id)
+            busy = set(self._in_flight)
+
+        def take(connection: sa.Connection) -> tuple[list[Message], int]:
+            select = "SELECT id, data FROM queue WHERE flow_id = ? ORDER BY seq"
+            found = [(key, data) for key, data in connection.exec_driver_sql(select, (flow_id,)) if key not in busy]
+            if found:
+                connection.exec_driver_sql(_DELETE, [(key,) for key, _ in found])
+            return [decode(data) for _, data in found[:limit]], len(found)
+
+        messages, count = self._db.write(take)
+        with self._lock:
+            left = self._depths.get(flow_id, 0) - count
+            if left > 0:
+                self._depths[flow_id] = left
+            else:
+                self._depths.pop(flow_id, None)
+        return messages, count
+
+    # -- log records
+
+    def _admit_logs(self, seq: int, records: list[Any]) -> None:
+        with self._log_changed:
+            if self._log_spilled or self._log_held >= LOG_WINDOW:
+                self._log_spilled = True
+            else:
+                self._log_ready.append((seq, records))
+                self._log_held += len(records)
+                self._log_read_to = seq
+            self._log_changed.notify()
+
+    def take_logs(self, limit: int, wait: float) -> LogBatch | None:
+        with self._log_changed:
+            if not self._log_ready and not self._log_spilled:
+                self._log_changed.wait(wait)
+            if not self._log_ready and self._log_spilled:
+                self._read_in_logs(limit)
+            records: list[Any] = []
+            tags: list[int] = []
+            while self._log_ready and len(records) < limit:
+                seq, part = self._log_ready.popleft()
+                self._log_held -= len(part)
+                records.extend(part)
+                tags.append(seq)
+        return LogBatch(records, tags) if tags else None
+
+    def _read_in_logs(self, limit: int) -> None:
+        with self._db.read() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT seq, records FROM log_queue WHERE seq > ? ORDER BY seq LIMIT ?", (self._log_read_to, limit)
+            ).all()
+        for seq, data in rows:
+            part = orjson.loads(data)
+            self._log_ready.append((seq, part))
+            self._log_held += len(part)
+            self._log_read_to = seq
+        self._log_spilled = len(rows) == limit
+
+    def logs_done(self, batch: LogBatch) -> None:
+        self._db.submit_rows([(_DELETE_LOG, [(seq,) for seq in batch.tag])]).result()
+
+    def close(self) -> None:
+        self.stop_consuming()
+
+
+def _write_rows(write: Write) -> Rows:
+    if write.doc is None:
+        return delete_sql(write.collection), [(write.id,)]
+    return put_sql(write.collection), [(write.id, encode_doc(write.doc))]

@@ -1,0 +1,244 @@
+"""Files in a folder beside the SQLite file: contents as plain files, records in a table.
+
+A content is named `<file id>.<generation>`. New content is a new generation: written, synced
+and renamed before the record points to it, so a reader (or a crash) sees the old content or
+the new. Only `append` writes to a content in place, and only beyond the recorded length, where
+nobody reads. What no record points to is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+from uuid import uuid4
+
+import orjson
+import sqlalchemy as sa
+
+from engine.adapters.embedded.blobs import CHUNK, BlobFolder, Content, Written
+from engine.adapters.embedded.database import Database
+from engine.adapters.embedded.documents import encode
+from engine.adapters.embedded.query_sql import create, matching, select, table_source
+from engine.errors import BadRequest, NotFound, Unavailable
+from engine.model.message import new_id
+from engine.model.times import from_iso
+from engine.ports import Clock, Doc, FileRecord, Query
+
+log = logging.getLogger(__name__)
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+_STRIPES = 64
+_DIGESTS = 256
+_INDEXES = (("metadata.userId", "filename"), ("filename",))
+_GET = "SELECT doc, generation FROM files WHERE id = ?"
+_PUT = (
+    "INSERT INTO files (id, doc, generation) VALUES (?, ?, ?) "
+    "ON CONFLICT (id) DO UPDATE SET doc = excluded.doc, generation = excluded.generation"
+)
+_DELETE = "DELETE FROM files WHERE id = ?"
+
+
+class SqliteFiles:
+    """`ports.Files`. One process owns the folder (design.md §3), so changes of a file are put
+    in order by locks of this process."""
+
+    def __init__(self, database: Database, folder: Path, clock: Clock, max_bytes: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._blobs = BlobFolder(folder, max_bytes)
+        self._locks = [Lock() for _ in range(_STRIPES)]
+        self._digests = _Digests()
+        self._table, self._source = table_source(
+            "files", database.metadata, _INDEXES, sa.Column("generation", sa.Text, nullable=False)
+        )
+        database.write(lambda connection: create(connection, self._table))
+        self._remove_orphans()
+
+    def save(
+        self,
+        filename: str,
+        content: Content,
+        *,
+        content_type: str,
+        metadata: Mapping[str, Any],
+        file_id: str | None = None,
+        created: int | None = None,
+    ) -> FileRecord:
+        """A known `file_id` is replaced with its record. Raises BadRequest, TooLarge, Unavailable."""
+        now = self._clock.now()
+        key = new_id(now) if file_id is None else _checked_id(file_id)
+        new = FileRecord(key, filename, content_type, 0, "", now if created is None else created, dict(metadata))
+        encode(new.to_json(), f"the record of file {key}")
+        return self._store(key, content, lambda old: new)
+
+    def replace(self, file_id: str, content: Content) -> FileRecord:
+        """New content under the same id, name and type; the upload date is now."""
+        self.info(file_id)
+
+        def renew(old: FileRecord | None) -> FileRecord:
+            return replace(_existing(old, file_id), upload_date=self._clock.now())
+
+        return self._store(file_id, content, renew)
+
+    def append(self, file_id: str, content: bytes) -> FileRecord:
+        with self._lock(file_id):
+            record, generation = self._load(file_id)
+            length = record.length + len(content)
+            self._blobs.check_size(length)
+            name = f"{file_id}.{generation}"
+            digest = self._digests.take(name, record.length) or self._digest(file_id)
+            self._blobs.extend(name, record.length, content)
+            digest.update(content)
+            record = replace(record, length=length, md5=digest.hexdigest())
+            self._point(record, generation)
+            self._digests.put(name, Written(length, digest))
+            return record
+
+    def update_metadata(self, file_id: str, metadata: Mapping[str, Any]) -> FileRecord:
+        """Set the given keys; None removes one."""
+        with self._lock(file_id):
+            record, generation = self._load(file_id)
+            merged = {key: value for key, value in {**record.metadata, **metadata}.items() if value is not None}
+            record = replace(record, metadata=merged)
+            self._point(record, generation)
+            return record
+
+    def info(self, file_id: str) -> FileRecord:
+        return self._load(file_id)[0]
+
+    def open(self, file_id: str) -> IO[bytes]:
+        """A buffered reader that can seek; it keeps its content when the file is replaced or deleted."""
+        for _ in range(8):  # a replacement may remove the content between the two steps
+            record, generation = self._load(file_id)
+            try:
+                return self._blobs.open(f"{file_id}.{generation}", record.length)
+            except FileNotFoundError:
+                continue
+        raise Unavailable(f"the content of file {file_id} is missing on the disk", code="STORAGE")
+
+    def delete(self, file_id: str) -> bool:
+        with self._lock(file_id):
+            try:
+                _, generation = self._load(file_id)
+            except NotFound:
+                return False
+            self._database.write(lambda connection: connection.exec_driver_sql(_DELETE, (file_id,)))
+            self._blobs.remove(f"{file_id}.{generation}")
+            return True
+
+    def find(self, query: Query) -> list[FileRecord]:
+        statement = select(self._source, query, self._table.c.doc)
+        with self._database.read() as connection:
+            return [_record(orjson.loads(text)) for text in connection.execute(statement).scalars()]
+
+    def count(self, query: Query) -> int:
+        """How many match; limit and offset do not matter."""
+        condition = matching(self._source, query.where, query.any_of)
+        with self._database.read() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(self._table).where(condition)).scalar_one()
+
+    # -- inside
+
+    def _store(self, file_id: str, content: Content, describe: Callable[[FileRecord | None], FileRecord]) -> FileRecord:
+        """Write a new generation without a lock (it may be a slow upload), then point to it under one."""
+        generation = uuid4().hex
+        name = f"{file_id}.{generation}"
+        written = self._blobs.write(name, content)
+        try:
+            with self._lock(file_id):
+                old = self._find(file_id)
+                described: FileRecord = describe(old and old[0])
+                record = replace(described, length=written.length, md5=written.digest.hexdigest())
+                self._point(record, generation)
+        except BaseException:
+            self._blobs.remove(name)
+            raise
+        self._digests.put(name, written)
+        if old is not None:
+            self._blobs.remove(f"{file_id}.{old[1]}")
+        return record
+
+    def _point(self, record: FileRecord, generation: str) -> None:
+        row = (record.file_id, encode(record.to_json(), f"the record of file {record.file_id}"), generation)
+        self._database.write(lambda connection: connection.exec_driver_sql(_PUT, row))
+
+    def _find(self, file_id: str) -> tuple[FileRecord, str] | None:
+        with self._database.read() as connection:
+            row = connection.exec_driver_sql(_GET, (file_id,)).first()
+        return None if row is None else (_record(orjson.loads(row[0])), row[1])
+
+    def _load(self, file_id: str) -> tuple[FileRecord, str]:
+        found = self._find(file_id)
+        if found is None:
+            raise NotFound(f"there is no file {file_id}")
+        return found
+
+    def _digest(self, file_id: str) -> Any:
+        digest = hashlib.md5(usedforsecurity=False)
+        with self.open(file_id) as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+        return digest
+
+    def _lock(self, file_id: str) -> Lock:
+        return self._locks[hash(file_id) % _STRIPES]
+
+    def _remove_orphans(self) -> None:
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(self._table.c.id, self._table.c.generation)).all()
+        removed = self._blobs.sweep({f"{file_id}.{generation}" for file_id, generation in rows})
+        if removed:
+            log.info("removed unfinished files", extra={"action": "files_swept", "count": removed})
+
+
+class _Digests:
+    """Running MD5s of contents written lately, so that an append need not read the file again."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: OrderedDict[str, Written] = OrderedDict()
+
+    def put(self, name: str, written: Written) -> None:
+        with self._lock:
+            self._kept[name] = written
+            if len(self._kept) > _DIGESTS:
+                self._kept.popitem(last=False)
+
+    def take(self, name: str, length: int) -> Any:
+        """The digest after `length` bytes, or None. It is handed over: the caller goes on with it."""
+        with self._lock:
+            written = self._kept.pop(name, None)
+        return written.digest if written is not None and written.length == length else None
+
+
+def _checked_id(file_id: str) -> str:
+    if not _ID.fullmatch(file_id):
+        raise BadRequest(f"file id {file_id!r}: use 1 to 128 letters, digits, hyphens and underscores")
+    return file_id
+
+
+def _existing(record: FileRecord | None, file_id: str) -> FileRecord:
+    if record is None:
+        raise NotFound(f"file {file_id} was deleted meanwhile")
+    return record
+
+
+def _record(doc: Doc) -> FileRecord:
+    metadata = {key: value for key, value in doc["metadata"].items() if key != "fileId"}
+    return FileRecord(
+        file_id=doc["fileId"],
+        filename=doc["filename"],
+        content_type=doc["contentType"],
+        length=doc["length"],
+        md5=doc["md5"],
+        upload_date=from_iso(doc["uploadDate"]),
+        metadata=metadata,
+        chunk_size=doc["chunkSize"],
+    )

@@ -1,0 +1,191 @@
+"""Reading months of the run log: sort orders, pages, counts and histograms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import orjson
+
+from engine.adapters.embedded import log_fields as fields
+from engine.adapters.embedded.log_month import FIELDS, READ_SECONDS, LogMonth, MonthGone
+from engine.adapters.embedded.log_query import Condition
+from engine.errors import BadRequest
+from engine.model.times import iso
+from engine.ports import Doc, LogQuery
+
+COUNTED = 10_000
+"""`count_up_to` stops here."""
+
+HISTOGRAM_SECONDS = 3.0
+"""A page of millions of records comes without its histogram rather than late."""
+
+MAX_SORTS = 5
+MAX_BUCKETS = 60
+_SECOND = 1000
+_MINUTE = 60 * _SECOND
+_INTERVALS = tuple(
+    _SECOND * seconds
+    for seconds in (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000)
+)
+_ALWAYS = ("_id", "_index", "sort")
+_COLUMNS = ", ".join(f'log."{name}"' for name in (*FIELDS, "extra"))
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One sort field, as SQL."""
+
+    name: str
+    sql: str
+    values: tuple[Any, ...]
+    is_time: bool
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    keys: tuple[Any, ...]
+    doc: Doc
+
+
+# -- order
+
+
+def sort_keys(sort: Iterable[tuple[str, int]]) -> list[Key]:
+    """The sort fields and, last, the record's id, so that no two records are equal."""
+    keys = [Key(name, *fields.sort_key(name), direction < 0) for name, direction in sort]
+    if len(keys) > MAX_SORTS:
+        raise BadRequest(f"sort by at most {MAX_SORTS} fields, not {len(keys)}")
+    keys = keys or [Key("created", *fields.sort_key("created"), True)]
+    if all(key.sql != "log.id" for key in keys):
+        keys.append(Key("_id", "log.id", (), False, keys[-1].descending))
+    return keys
+
+
+def after(keys: list[Key], values: tuple[Any, ...], sorts: int) -> Condition:
+    if len(values) not in (sorts, len(keys)):
+        raise BadRequest(f"searchAfter has {len(values)} values but sort has {sorts} fields; give one for each")
+    pairs = [(key, fields.after_value(key.name, value)) for key, value in zip(keys, values, strict=False)]
+    sql, bound = "", ()
+    for position, (key, value) in reversed(list(enumerate(pairs))):
+        beyond = "<" if key.descending else ">"
+        if position == len(pairs) - 1:
+            sql, bound = f"{key.sql} {beyond} ?", (*key.values, value)
+        else:
+            # The first comparison alone implies nothing new, but lets SQLite use the index.
+            sql = f"({key.sql} {beyond}= ? AND ({key.sql} {beyond} ? OR {sql}))"
+            bound = (*key.values, value, *key.values, value, *bound)
+    first, limit = pairs[0]
+    low = limit if first.is_time and not first.descending else None
+    high = limit if first.is_time and first.descending else None
+    return Condition(sql, bound, "", low, high)
+
+
+# -- pages
+
+
+def fetch(month: LogMonth, condition: Condition, keys: list[Key], limit: int, index: str = "") -> list[Hit]:
+    if limit <= 0:
+        return []
+    chosen = ", ".join(key.sql for key in keys)
+    order = ", ".join(f"{key.sql} {'DESC' if key.descending else 'ASC'}" for key in keys)
+    sql = f"SELECT {_COLUMNS}, {chosen} FROM log {index} WHERE {condition.sql} ORDER BY {order} LIMIT ?"  # noqa: S608
+    paths = tuple(value for key in keys for value in key.values)
+    try:
+        with month.reading() as connection:
+            rows = connection.exec_driver_sql(sql, (*paths, *condition.values, *paths, limit)).all()
+    except MonthGone:
+        return []
+    return [_hit(month, tuple(row)) for row in rows]
+
+
+def _hit(month: LogMonth, row: tuple[Any, ...]) -> Hit:
+    width = len(FIELDS)
+    source: Doc = {name: value for name, value in zip(FIELDS, row, strict=False) if value is not None}
+    if row[width] is not None:
+        source.update(orjson.loads(row[width]))
+    moment = iso(source["created"])
+    keys = row[width + 1 :]
+    doc = {
+        **source,
+        "gridTimestamp": moment,
+        "@timestamp": moment,
+        "@version": "1",
+        "_id": source["id"],
+        "_index": f"flow-{month.name}",
+        "sort": list(keys),
+    }
+    return Hit(keys, doc)
+
+
+def trim(doc: Doc, query: LogQuery) -> Doc:
+    if not query.includes and not query.excludes:
+        return doc
+
+    def kept(name: str) -> bool:
+        if name in _ALWAYS:
+            return True
+        if query.includes and not any(fnmatchcase(name, pattern) for pattern in query.includes):
+            return False
+        return not any(fnmatchcase(name, pattern) for pattern in query.excludes)
+
+    return {name: value for name, value in doc.items() if kept(name)}
+
+
+# -- counts
+
+
+def _rows(month: LogMonth, sql: str, values: tuple[Any, ...], seconds: float) -> list[tuple[Any, ...]]:
+    try:
+        with month.reading(seconds) as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(sql, values)]
+    except MonthGone:
+        return []
+
+
+def count_up_to(months: list[LogMonth], condition: Condition) -> int:
+    total = 0
+    for month in reversed(months):
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM log WHERE {condition.sql} LIMIT ?)"  # noqa: S608
+        for (count,) in _rows(month, sql, (*condition.values, COUNTED - total), READ_SECONDS):
+            total += count
+        if total >= COUNTED:
+            break
+    return total
+
+
+def histogram(months: list[LogMonth], condition: Condition) -> list[Doc]:
+    """Counts in steps of equal length from the first match to the last, empty steps included.
+
+    Raises TimedOut when counting takes too long.
+    """
+    step = _MINUTE
+    counts = _grouped(months, condition, step)
+    if counts and (max(counts) - min(counts)) * step < MAX_BUCKETS * _MINUTE:
+        step = _SECOND
+        counts = _grouped(months, condition, step)
+    if not counts:
+        return []
+    span = (max(counts) - min(counts)) * step
+    interval = next((length for length in _INTERVALS if span // length < MAX_BUCKETS), _INTERVALS[-1])
+    buckets: dict[int, int] = {}
+    for number, count in counts.items():
+        key = number * step // interval
+        buckets[key] = buckets.get(key, 0) + count
+    return [
+        {"key_as_string": iso(key * interval), "key": key * interval, "doc_count": buckets.get(key, 0)}
+        for key in range(min(buckets), max(buckets) + 1)
+    ]
+
+
+def _grouped(months: list[LogMonth], condition: Condition, step: int) -> dict[int, int]:
+    sql = f"SELECT created / {step}, count(*) FROM log WHERE {condition.sql} GROUP BY 1"  # noqa: S608
+    deadline = time.monotonic() + HISTOGRAM_SECONDS
+    counts: dict[int, int] = {}
+    for month in months:
+        counts.update(dict(_rows(month, sql, condition.values, deadline - time.monotonic())))
+    return counts

@@ -1,0 +1,221 @@
+"""The run log on SQLite: one file a month, searched together (design.md §3, rest-api.md §7).
+
+A search asks the months one after another and stops when the page is full if it is sorted by time
+(months do not overlap); any other order takes the first page of each month and merges them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.adapters.embedded.log_month import LogMonth
+from engine.adapters.embedded.log_query import Condition, compile_query
+from engine.adapters.embedded.log_read import COUNTED, Hit, Key, after, count_up_to, fetch, histogram, sort_keys, trim
+from engine.errors import BadRequest, TimedOut
+from engine.ports import Doc, LogPage, LogQuery
+
+log = logging.getLogger(__name__)
+
+WINDOW = 10_000
+"""Largest `offset + size`; beyond it readers page by `search_after` (Elasticsearch's figure)."""
+
+
+class SqliteLogIndex:
+    """`ports.LogIndex` over files `log-YYYYMM.db` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writing = threading.Lock()
+        self._months: dict[str, LogMonth] = {}
+        for path in folder.glob("log-??????.db"):
+            name = path.stem.removeprefix("log-")
+            if name.isdigit():
+                self._months[name] = LogMonth(folder, name)
+
+    def append(self, records: Sequence[Doc]) -> None:
+        with self._writing:
+            for name, batch in _by_month(records):
+                month = self._months.get(name) or LogMonth(self.folder, name)
+                month.append(batch)
+                self._add(month)
+
+    def _add(self, month: LogMonth) -> None:
+        if month.name not in self._months:
+            self._months = {**self._months, month.name: month}  # readers may be walking the old one
+
+    def search(self, query: LogQuery) -> LogPage:
+        _check_window(query)
+        keys = sort_keys(query.sort)
+        condition = _scope(compile_query(query.query), query)
+        if query.flow_ids is not None and not query.flow_ids:
+            return LogPage([], [], 0)
+        months = self._matching(condition)
+        buckets: list[Doc] = []
+        total = COUNTED
+        if query.buckets:
+            try:
+                buckets = histogram(months, condition)
+                total = sum(bucket["doc_count"] for bucket in buckets)
+            except TimedOut:
+                log.info("histogram left out", extra={"action": "log_histogram_late", "query": query.query})
+        else:
+            total = count_up_to(months, condition)
+        return LogPage(self._page(months, condition, keys, query, total) if total else [], buckets, total)
+
+    def _matching(self, condition: Condition) -> list[LogMonth]:
+        """The months that can hold a match, oldest first."""
+        chosen = []
+        for name, month in sorted(self._months.items()):
+            start, end = _month_span(name)
+            if (condition.low is None or end > condition.low) and (condition.high is None or start <= condition.high):
+                chosen.append(month)
+        return chosen
+
+    def _page(
+        self, months: list[LogMonth], condition: Condition, keys: list[Key], query: LogQuery, total: int
+    ) -> list[Doc]:
+        first = keys[0]
+        index = ""
+        if first.is_time and total >= COUNTED:
+            # So many match that walking in the order of time meets a page of them soon; left to itself
+            # SQLite collects and sorts them all.
+            alone = query.flow_ids is not None and len(query.flow_ids) == 1
+            index = "INDEXED BY log_flow" if alone else "INDEXED BY log_created"
+        if query.search_after:
+            condition = _both(condition, after(keys, query.search_after, len(query.sort)))
+            inside = {month.name for month in self._matching(condition)}
+            months = [month for month in months if month.name in inside]
+        wanted = query.offset + query.size
+        hits: list[Hit] = []
+        for month in reversed(months) if first.descending else months:
+            if first.is_time and len(hits) >= wanted:
+                break
+            hits += fetch(month, condition, keys, wanted - len(hits) if first.is_time else wanted, index)
+        if not first.is_time:
+            for position in reversed(range(len(keys))):  # stable: the last key first
+                hits.sort(key=lambda hit: hit.keys[position], reverse=keys[position].descending)
+        return [trim(hit.doc, query) for hit in hits[query.offset : wanted]]
+
+    def get(self, id: str) -> Doc | None:
+        key = [Key("_id", "log.id", (), False, False)]
+        for _, month in sorted(self._months.items(), reverse=True):
+            for hit in fetch(month, Condition("log.id = ?", (id,)), key, 1):
+                hit.doc.pop("sort")
+                return hit.doc
+        return None
+
+    def delete(self, *, before_ms: int | None = None, flow_ids: Sequence[str] = ()) -> int:
+        """Delete what is older than `before_ms` and (if given) of `flow_ids`; the number of records."""
+        if before_ms is None and not flow_ids:
+            return 0
+        parts: list[str] = []
+        values: list[Any] = []
+        if before_ms is not None:
+            parts.append("created < ?")
+            values.append(before_ms)
+        if flow_ids:
+            parts.append('"flowId" IN (SELECT value FROM json_each(?))')
+            values.append(orjson.dumps(list(flow_ids)).decode())
+        deleted = 0
+        for name, month in sorted(self._months.items()):
+            start, end = _month_span(name)
+            if before_ms is not None and start >= before_ms:
+                break
+            if before_ms is not None and end <= before_ms and not flow_ids:
+                with self._writing:
+                    deleted += month.remove()
+                    self._months = {key: kept for key, kept in self._months.items() if key != name}
+            else:
+                deleted += self._delete_rows(month, " AND ".join(parts), tuple(values))
+        return deleted
+
+    def _delete_rows(self, month: LogMonth, where: str, values: tuple[Any, ...]) -> int:
+        deleted = 0
+        while True:
+            with self._writing:  # batch by batch, so that appending goes on in between
+                count = month.delete(where, values)
+            deleted += count
+            if not count:
+                return deleted
+
+    def size(self) -> int:
+        total = 0
+        for path in self.folder.glob("log-*.db*"):
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:
+                continue
+        return total
+
+    def close(self) -> None:
+        with self._writing:
+            for month in self._months.values():
+                month.close()
+
+
+# -- months
+
+
+def _month_name(created: int) -> str:
+    return datetime.fromtimestamp(created / 1000, UTC).strftime("%Y%m")
+
+
+def _month_span(name: str) -> tuple[int, int]:
+    """First millisecond of the month and of the next."""
+    year, month = int(name[:4]), int(name[4:])
+    first = datetime(year, month, 1, tzinfo=UTC)
+    following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    return int(first.timestamp()) * 1000, int(following.timestamp()) * 1000
+
+
+def _by_month(records: Sequence[Doc]) -> Iterator[tuple[str, list[Doc]]]:
+    start = end = 0
+    batches: dict[str, list[Doc]] = {}
+    batch: list[Doc] = []
+    for record in records:
+        created = record["created"]
+        if not start <= created < end:
+            name = _month_name(created)
+            start, end = _month_span(name)
+            batch = batches.setdefault(name, [])
+        batch.append(record)
+    yield from sorted(batches.items())
+
+
+# -- conditions
+
+
+def _check_window(query: LogQuery) -> None:
+    if query.size < 0 or query.offset < 0:
+        raise BadRequest("size and from must not be negative")
+    if query.offset + query.size > WINDOW:
+        raise BadRequest(f"from + size is {query.offset + query.size}; beyond {WINDOW} page with searchAfter")
+    if query.search_after and query.offset:
+        raise BadRequest("from and searchAfter exclude each other")
+
+
+def _both(one: Condition, other: Condition) -> Condition:
+    lows = [low for low in (one.low, other.low) if low is not None]
+    highs = [high for high in (one.high, other.high) if high is not None]
+    sql = f"{one.sql} AND {other.sql}"
+    return Condition(sql, (*one.values, *other.values), "", max(lows, default=None), min(highs, default=None))
+
+
+def _scope(condition: Condition, query: LogQuery) -> Condition:
+    if query.flow_ids is not None:
+        if len(query.flow_ids) == 1:
+            condition = _both(Condition('log."flowId" = ?', query.flow_ids), condition)
+        else:
+            flows = orjson.dumps(query.flow_ids).decode()
+            condition = _both(Condition('log."flowId" IN (SELECT value FROM json_each(?))', (flows,)), condition)
+    if query.port_types:
+        marks = ", ".join("?" * len(query.port_types))
+        condition = _both(condition, Condition(f'log."portType" IN ({marks})', query.port_types))
+    return condition

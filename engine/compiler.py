@@ -1,0 +1,311 @@
+"""A flow descriptor made into an executable plan: everything that need not be done per message.
+
+A plan is plain data with compiled functions: input mappings, validators, where each out port
+leads, and which outputs anything downstream can still read. Plans are immutable and shared by
+all threads; 10,000 of them are kept in memory, so they are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jsonschema_rs
+import orjson
+
+from engine.errors import BadRequest
+from engine.model.flow import Descriptor, ErrorHandling, StepSpec
+from engine.model.manifest import InPort, Manifest
+from engine.rules.links import ERROR_PORT, Problem, problems
+from engine.sdk import Component
+from engine.values.registry import Registry
+from engine.values.template import Compiled, compile_mapping, compile_properties
+
+EVERYTHING = None
+"""Value of `needs` when a component reads the whole scope by itself."""
+
+Output = tuple[str, str]
+"""(component id, out port)"""
+
+
+class ComponentType(Protocol):
+    """What the compiler asks of a catalogue entry."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def behaviour(self) -> Component: ...
+    @property
+    def trusted(self) -> bool: ...
+
+
+Lookup = Callable[[str], ComponentType | None]
+
+
+@dataclass(slots=True)
+class Step:
+    """One component of a plan.
+
+    `inputs`: (in port, sender, out port) → mapping; a link that is absent has no mapping.
+    `links`: (in port, sender, out port) of every incoming link.
+    `targets`: out port → ((component id, in port), …).
+    `needs`: outputs that this step or anything after it reads.
+    `external`: calls the world outside (design.md §4.4).
+    """
+
+    id: str
+    type: str
+    label: str
+    manifest: Manifest
+    behaviour: Component
+    external: bool
+    trusted: bool
+    disabled: bool
+    error_handling: ErrorHandling
+    properties: Compiled
+    links: tuple[tuple[str, str, str], ...]
+    inputs: dict[tuple[str, str, str], Compiled]
+    validators: dict[str, jsonschema_rs.Validator | None]
+    targets: dict[str, tuple[tuple[str, str], ...]]
+    needs: frozenset[Output] | None
+
+
+@dataclass(slots=True)
+class Plan:
+    """`read` are all outputs any step reads: others need not be carried. `inline` names the
+    components whose message may be executed where it was received: nothing foreign is reached
+    before the next external step."""
+
+    steps: dict[str, Step]
+    read: frozenset[Output] | None
+    inline: frozenset[str]
+
+
+_validators: dict[bytes, jsonschema_rs.Validator] = {}
+
+
+def validator(schema: Mapping[str, Any] | None) -> jsonschema_rs.Validator | None:
+    """Compiled once per distinct schema. A schema that cannot be compiled validates nothing (engine.md §2)."""
+    if not schema:
+        return None
+    key = orjson.dumps(schema)
+    if key not in _validators:
+        try:
+            _validators[key] = jsonschema_rs.Draft7Validator(_lenient(schema))
+        except (jsonschema_rs.ValidationError, ValueError):
+            _validators[key] = jsonschema_rs.Draft7Validator({})
+    return _validators[key]
+
+
+def _lenient(schema: Any) -> Any:
+    """Drop local references that lead nowhere: one real manifest has one."""
+    definitions = schema.get("definitions", {}) if isinstance(schema, Mapping) else {}
+
+    def clean(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            ref = node.get("$ref")
+            if isinstance(ref, str) and ref.startswith("#/definitions/") and ref.split("/")[2] not in definitions:
+                return {}
+            return {k: clean(v) for k, v in node.items()}
+        return [clean(v) for v in node] if isinstance(node, list) else node
+
+    return clean(schema)
+
+
+def text_fields(port: InPort) -> frozenset[str]:
+    """Fields whose schema type is string and nothing else: what is bound to them arrives as text (engine.md §4)."""
+    properties = (port.schema or {}).get("properties")
+    if not isinstance(properties, Mapping):
+        return frozenset()
+    return frozenset(
+        name for name, schema in properties.items() if isinstance(schema, Mapping) and schema.get("type") == "string"
+    )
+
+
+def with_defaults(properties: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Schema defaults for properties the designer never saved (utils-components.md "http")."""
+    declared = (schema or {}).get("properties")
+    if not isinstance(declared, Mapping):
+        return properties
+    defaults = {
+        name: given["default"]
+        for name, given in declared.items()
+        if isinstance(given, Mapping) and "default" in given and name not in properties
+    }
+    return {**properties, **defaults} if defaults else properties
+
+
+def check(descriptor: Descriptor, lookup: Lookup, accounts: Mapping[str, str | None]) -> list[Problem]:
+    """All that keeps the flow from starting, each naming component and field."""
+
+    def manifest_of(type: str) -> Manifest | None:
+        found = lookup(type)
+        return found.manifest if found else None
+
+    found = problems(descriptor, manifest_of)
+    for step in descriptor.steps.values():
+        component = lookup(step.type)
+        if component is None or step.disabled:
+            continue
+        if component.manifest.auth_service and not accounts.get(step.id):
+            message = f"{step.label or component.manifest.label} needs an account of {component.manifest.auth_service}"
+            found.append(Problem(step.id, "account", message, "missingAccount"))
+        found.extend(_wrong_properties(step, component.manifest))
+    return found
+
+
+def _wrong_properties(step: StepSpec, manifest: Manifest) -> list[Problem]:
+    if (check := validator(manifest.properties_schema)) is None:
+        return []
+    given = dict(with_defaults(step.properties, manifest.properties_schema))
+    if any("{{{" in str(value) for value in given.values()):
+        return []  # known only when a message comes
+    return [
+        Problem(
+            step.id,
+            "config.properties" + "".join(f".{p}" for p in error.instance_path),
+            f"{step.label or manifest.label}: {error.message}",
+        )
+        for error in check.iter_errors(given)
+    ]
+
+
+def compile_flow(descriptor: Descriptor, lookup: Lookup, registry: Registry) -> Plan:
+    """Raises BadRequest when a component is unknown, has no usable code, or a mapping cannot be compiled.
+
+    Call `check` first for everything else.
+    """
+    targets = _targets(descriptor)
+    steps = {}
+    for spec in descriptor.steps.values():
+        component = lookup(spec.type)
+        if component is None:
+            raise BadRequest(f"flow.{spec.id}.type: unknown component {spec.type}")
+        steps[spec.id] = _compile_step(spec, component, targets.get(spec.id, {}), registry)
+    reads = {cid: _reads(step) for cid, step in steps.items()}
+    _liveness(steps, reads)
+    every = EVERYTHING if any(r is None for r in reads.values()) else frozenset().union(*filter(None, reads.values()))
+    return Plan(steps, every, frozenset(cid for cid in steps if _runs_inline(cid, steps)))
+
+
+def _targets(descriptor: Descriptor) -> dict[str, dict[str, tuple[tuple[str, str], ...]]]:
+    result: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    for step in descriptor.steps.values():
+        for port, senders in step.source.items():
+            for sender, outs in senders.items():
+                for out in outs:
+                    result.setdefault(sender, {}).setdefault(out, []).append((step.id, port))
+    return {cid: {out: tuple(links) for out, links in outs.items()} for cid, outs in result.items()}
+
+
+def _compile_step(
+    spec: StepSpec, component: ComponentType, targets: dict[str, tuple[tuple[str, str], ...]], registry: Registry
+) -> Step:
+    manifest = component.manifest
+    inputs = {}
+    for port_name, senders in spec.source.items():
+        port = manifest.in_port(port_name)
+        if port is None or port.bare:
+            continue
+        fields = text_fields(port)
+        for sender, outs in senders.items():
+            for out in outs:
+                mapping = spec.transform.get(port_name, {}).get(sender, {}).get(out)
+                lambda_, modifiers = (mapping.lambda_, mapping.modifiers) if mapping else ({}, {})
+                inputs[port_name, sender, out] = compile_mapping(lambda_, modifiers, registry, text_fields=fields)
+    return Step(
+        id=spec.id,
+        type=manifest.name,
+        label=spec.label or manifest.label,
+        manifest=manifest,
+        behaviour=component.behaviour,
+        external=component.behaviour.effects == "external" and not spec.disabled,
+        trusted=component.trusted,
+        disabled=spec.disabled,
+        error_handling=spec.error_handling,
+        properties=compile_properties(
+            with_defaults(spec.properties, manifest.properties_schema), spec.property_modifiers, registry
+        ),
+        links=tuple((p, s, o) for p, senders in spec.source.items() for s, outs in senders.items() for o in outs),
+        inputs=inputs,
+        validators={port.name: validator(port.schema) for port in manifest.in_ports},
+        targets=targets,
+        needs=frozenset(),
+    )
+
+
+def _reads(step: Step) -> frozenset[Output] | None:
+    if step.behaviour.reads_scope:
+        return EVERYTHING
+    found = set(step.properties.reads)
+    for mapping in step.inputs.values():
+        found |= mapping.reads
+    return frozenset(found)
+
+
+def _liveness(steps: dict[str, Step], reads: dict[str, frozenset[Output] | None]) -> None:
+    """Set `needs` of every step: what it reads, and what its successors need. Loops are cut where met."""
+    done: set[str] = set()
+    shared: dict[frozenset[Output], frozenset[Output]] = {}
+    for root in steps:
+        trail = [(root, iter(_next_ids(steps[root])))] if root not in done else []
+        entered = {root}
+        while trail:
+            here, rest = trail[-1]
+            for target in rest:
+                if target in steps and target not in done and target not in entered:
+                    entered.add(target)
+                    trail.append((target, iter(_next_ids(steps[target]))))
+                    break
+            else:
+                needs: set[Output] | None = set()
+                for part in (reads[here], *(steps[t].needs for t in _next_ids(steps[here]) if t in steps)):
+                    if part is None:
+                        needs = None
+                        break
+                    assert needs is not None
+                    needs |= part
+                found = EVERYTHING if needs is None else frozenset(needs)
+                steps[here].needs = shared.setdefault(found, found) if found is not None else EVERYTHING
+                done.add(here)
+                trail.pop()
+
+
+def _next_ids(step: Step) -> list[str]:
+    return [cid for links in step.targets.values() for cid, _ in links]
+
+
+def _runs_inline(cid: str, steps: dict[str, Step]) -> bool:
+    """Only the product's own steps are reached from here before an external one: none of them can hang."""
+    seen: set[str] = set()
+    waiting = [cid]
+    while waiting:
+        here = waiting.pop()
+        if here in seen or here not in steps:
+            continue
+        seen.add(here)
+        step = steps[here]
+        if step.external:
+            if here == cid:
+                return False
+            continue
+        if not step.trusted:
+            return False
+        waiting.extend(_next_ids(step))
+    return True
+
+
+def trim(scope: dict[str, dict[str, Any]], needs: frozenset[Output] | None) -> dict[str, dict[str, Any]]:
+    """Only the outputs in `needs`; everything when a component reads the whole scope by itself."""
+    if needs is EVERYTHING or not scope:
+        return scope
+    result: dict[str, dict[str, Any]] = {}
+    for cid, port in needs:
+        outputs = scope.get(cid)
+        if outputs is not None and port in outputs:
+            result.setdefault(cid, {})[port] = outputs[port]
+    return result
+
+
+__all__ = ["ERROR_PORT", "Plan", "Step", "check", "compile_flow", "trim", "validator"]

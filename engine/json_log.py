@@ -1,0 +1,38 @@
+"""The process log: one JSON object a line on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import orjson
+
+from engine.model.times import iso
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "asctime"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Time, level, logger, message, and whatever the call gave as `extra` (action, flowId, componentId …)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": iso(round(record.created * 1000)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update({k: v for k, v in vars(record).items() if k not in _STANDARD})
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def configure(level: str) -> None:
+    """Send everything of `level` and above through JsonFormatter; replaces handlers set before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in ("urllib3", "pyftpdlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)

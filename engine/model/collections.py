@@ -1,0 +1,49 @@
+"""The named collections, their indexes, and the shape of their documents.
+
+An index is a tuple of dotted paths; a leading "!" makes it unique. Adapters create all of
+them at start. Times in documents are epoch milliseconds; ids are strings.
+"""
+
+from __future__ import annotations
+
+COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
+    # _id, username, email, password (argon2id hash), scope[], vendor, metadata{}, plan, isActive, created
+    "users": (("!username",), ("!email",)),
+    # the flow record of rest-api.md §3 with _id = flowId, and: revision, run (ms of the last start),
+    # stage (stopped|starting|running|stopping), accounts {cid: accountId}, unlinked {}, shared (1 when
+    # sharedWith is not empty, else absent), search (name, newline, flowId), changedBy (username)
+    "flows": (("userId", "mtime"), ("stage",), ("shared",)),
+    # _id = "<flowId>:<revision>", flowId, revision, flow, accounts: states that a running flow's
+    # messages may still refer to
+    "revisions": (("flowId",),),
+    # _id, userId, service, name, displayName, token (encrypted text), profileInfo{}, created, revoked
+    "accounts": (("userId", "service"),),
+    # _id, userId, name, created
+    "stores": (("userId",),),
+    # _id = "<storeId>:<key>", storeId, key, value, userId, createdAt, updatedAt, version (of each change),
+    # ops[{id, type, old, new}]: operations of components, so that a repeated one changes nothing
+    "store_entries": (("storeId", "key"), ("userId",)),
+    # _id, storeId, flowId, componentId, events[]: who is told of changes of a store
+    "store_webhooks": (("storeId",), ("componentId",)),
+    # _id, due, kind (timeout|tick|retry), flowId, componentId, run, message (base64 of message.encode)
+    "timers": (("due",), ("flowId",), ("componentId",)),
+    # _id, messageId, flowId, componentId, userId, correlationId, created, err (JSON text),
+    # message (base64), messages{} as shown by the API
+    "unprocessed": (("flowId", "created"), ("userId", "created")),
+    # _id = message id + attempt, state, by, lease, emissions, response, created
+    "ledger": (("created",),),
+    # _id = group id + item id, group, value, created, order, taken
+    "gather_items": (("group", "created"),),
+    # _id = group id, fired (operation id), created
+    "gather_groups": (("created",),),
+    # _id, event, flowId, componentId, userId, params{}
+    "listeners": (("event", "userId"), ("componentId",)),
+    # _id = "<flowId>:<correlationId>:<componentId>", scope{}, expires: data a component waits with
+    "continuity": (("flowId",), ("expires",)),
+    # _id = key, value: set through the API or kept by the product itself
+    "config": (),
+    # _id = serviceId "vendor:service", further keys as given by the administrator
+    "service_config": (),
+    # _id = "modifiers": the whole set as an administrator left it
+    "modifiers": (),
+}

@@ -1,0 +1,326 @@
+"""What the engine needs from the world, as protocols; adapters implement them.
+
+Each port has one contract suite in `tests/contract`, run against every adapter.
+All methods raise only errors of `engine.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal, Protocol
+
+from engine.model.message import Message
+
+Doc = dict[str, Any]
+Op = Literal["eq", "ne", "lt", "lte", "gt", "gte", "in", "nin", "starts", "ends", "contains", "regex", "exists"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """One condition on a dotted path (numeric segments index arrays).
+
+    `eq`, `in`, `starts` … on an array hold when one element holds. `regex` and `contains`
+    ignore case. `exists` takes a bool; a null value counts as absent.
+    """
+
+    path: str
+    op: Op
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """All of `where` and, if given, at least one of `any_of` must hold.
+
+    `sort` is [(path, 1 | -1)]; `include` or `exclude` are top-level field names (never both;
+    `_id` is always returned). `limit=None` returns everything.
+    """
+
+    where: tuple[Where, ...] = ()
+    any_of: tuple[Where, ...] = ()
+    sort: tuple[tuple[str, int], ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+
+
+class Documents(Protocol):
+    """Named collections of JSON documents; every document has a string `_id`.
+
+    Collections and their indexes are declared in `engine/model/collections.py`.
+    Writes are durable when the call returns.
+    """
+
+    def get(self, collection: str, id: str) -> Doc | None: ...
+    def find(self, collection: str, query: Query = ...) -> list[Doc]: ...
+    def count(self, collection: str, query: Query = ...) -> int: ...
+    def insert(self, collection: str, doc: Doc) -> bool:
+        """False when the id exists already; the stored document is then unchanged.
+
+        Raises Conflict when another unique index is violated.
+        """
+
+    def put(self, collection: str, doc: Doc) -> None:
+        """Insert or replace by `_id`."""
+
+    def update(self, collection: str, id: str, changes: Mapping[str, Any], expect: Sequence[Where] = ()) -> bool:
+        """Set dotted paths (None removes the field) if the document exists and `expect` holds."""
+
+    def update_many(self, collection: str, where: Sequence[Where], changes: Mapping[str, Any]) -> int: ...
+    def delete(self, collection: str, id: str) -> bool: ...
+    def delete_many(self, collection: str, where: Sequence[Where]) -> int: ...
+
+
+StateVerb = Literal["set", "unset", "inc", "add_to_set", "remove_from_set", "clear", "save"]
+
+
+class State(Protocol):
+    """Key-value state of one owner ("component:<id>", "flow:<id>", "service:<vendor.service>").
+
+    Every change carries an operation id. An id seen in the last hour changes nothing and
+    returns the first result, so a redelivered message cannot count twice (design.md §4.6).
+    """
+
+    def load(self, owner: str) -> dict[str, Any]: ...
+    def get(self, owner: str, key: str) -> Any: ...
+    def apply(self, owner: str, op_id: str, verb: StateVerb, key: str, value: Any = None) -> Any:
+        """Result: the new value (`inc`), whether it changed (`add_to_set`, `remove_from_set`), else None.
+
+        `save` replaces all keys by the mapping `value`; `clear` removes them.
+        """
+
+    def drop(self, owner: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A document to store (or, with `doc=None`, to delete) within a settlement."""
+
+    collection: str
+    id: str
+    doc: Doc | None
+
+
+@dataclass(slots=True)
+class Settlement:
+    """Everything one delivery caused: made durable together, before it is acknowledged."""
+
+    publishes: list[Message] = field(default_factory=list)
+    logs: list[Doc] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message handed to a consumer. `tag` belongs to the adapter."""
+
+    message: Message
+    tag: Any
+    redelivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    records: list[Doc]
+    tag: Any
+
+
+class Bus(Protocol):
+    def publish(self, messages: Sequence[Message]) -> Future[None]:
+        """Resolves when every message is durable."""
+
+    def settle(self, delivery: Delivery | None, settlement: Settlement) -> Future[None]:
+        """End a delivery: all of the settlement becomes durable and the delivery is removed, or neither.
+
+        `None` settles work that was never on the bus (a webhook answered in place).
+        A repeated message or record id is stored once.
+        """
+
+    def consume(self, handler: Callable[[Delivery], None], prefetch: int) -> None:
+        """Start handing deliveries to `handler`, round the flows, at most `prefetch` unsettled at a time."""
+
+    def stop_consuming(self) -> None:
+        """No delivery begins after this returns; those handed out may still be settled."""
+
+    def depth(self, flow_id: str | None = None) -> int:
+        """Messages waiting or in flight."""
+
+    def remove(self, flow_id: str, limit: int) -> tuple[list[Message], int]:
+        """Take a flow's waiting messages off the bus: up to `limit` of them, and how many there were."""
+
+    def take_logs(self, limit: int, wait: float) -> LogBatch | None:
+        """The oldest log records not yet indexed, waiting up to `wait` seconds for some."""
+
+    def logs_done(self, batch: LogBatch) -> None: ...
+    def close(self) -> None: ...
+
+
+class Cache(Protocol):
+    def get(self, key: str) -> Any: ...
+    def set(self, key: str, value: Any, ttl: float) -> None: ...
+    def delete(self, key: str) -> None: ...
+    def incr(self, key: str, by: int, ttl: float) -> int: ...
+    def lock(self, name: str, owner: str, ttl: float) -> bool:
+        """Take or renew; False while another owner holds it."""
+
+    def unlock(self, name: str, owner: str) -> bool: ...
+    def publish(self, channel: str, text: str) -> None: ...
+    def subscribe(self, channel: str, handler: Callable[[str], None]) -> Callable[[], None]:
+        """Call `handler` for each text, until the returned function is called."""
+
+    def acquire_slot(self, key: str, ticket: str, limit: int, ttl: float) -> bool:
+        """Join the first-in-first-out queue for one of `limit` slots; True once `ticket` holds one."""
+
+    def release_slot(self, key: str, ticket: str) -> None:
+        """Give a slot back, or leave the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Parameters of GET /logs (rest-api.md §7). `owner_flows=None` means any flow."""
+
+    query: str = ""
+    flow_ids: tuple[str, ...] | None = None
+    port_types: tuple[str, ...] = ()
+    sort: tuple[tuple[str, int], ...] = (("gridTimestamp", -1),)
+    size: int = 50
+    offset: int = 0
+    search_after: tuple[Any, ...] = ()
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    buckets: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """`hits` are flattened records with `_id`, `_index` and `sort`; `buckets` a date histogram."""
+
+    hits: list[Doc]
+    buckets: list[Doc]
+    total: int
+
+
+class LogIndex(Protocol):
+    def append(self, records: Sequence[Doc]) -> None:
+        """Idempotent by record `id`; a record goes to the month of its `created`."""
+
+    def search(self, query: LogQuery) -> LogPage: ...
+    def get(self, id: str) -> Doc | None: ...
+    def delete(self, *, before_ms: int | None = None, flow_ids: Sequence[str] = ()) -> int: ...
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """Metadata of a stored file; `metadata` holds userId and originFlowId (engine.md §5)."""
+
+    file_id: str
+    filename: str
+    content_type: str
+    length: int
+    md5: str
+    upload_date: int
+    metadata: dict[str, Any]
+    chunk_size: int = 261_120
+
+    def to_json(self) -> Doc:
+        from engine.model.times import iso
+
+        return {
+            "fileId": self.file_id,
+            "filename": self.filename,
+            "contentType": self.content_type,
+            "length": self.length,
+            "chunkSize": self.chunk_size,
+            "md5": self.md5,
+            "uploadDate": iso(self.upload_date),
+            "metadata": {**self.metadata, "fileId": self.file_id},
+        }
+
+
+class Files(Protocol):
+    """Blobs. Writing replaces as a whole: readers see the old content or the new, never a mixture."""
+
+    def save(
+        self,
+        filename: str,
+        content: bytes | IO[bytes] | Iterable[bytes],
+        *,
+        content_type: str,
+        metadata: Mapping[str, Any],
+        file_id: str | None = None,
+        created: int | None = None,
+    ) -> FileRecord: ...
+    def append(self, file_id: str, content: bytes) -> FileRecord: ...
+    def replace(self, file_id: str, content: bytes | IO[bytes] | Iterable[bytes]) -> FileRecord: ...
+    def update_metadata(self, file_id: str, metadata: Mapping[str, Any]) -> FileRecord: ...
+    def info(self, file_id: str) -> FileRecord:
+        """Raises NotFound."""
+
+    def open(self, file_id: str) -> IO[bytes]: ...
+    def delete(self, file_id: str) -> bool: ...
+    def find(self, query: Query) -> list[FileRecord]:
+        """Paths are those of the JSON record: `filename`, `metadata.userId` …"""
+
+    def count(self, query: Query) -> int: ...
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    url: str
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Raises ValueError when the body is not JSON."""
+        import orjson
+
+        return orjson.loads(self.body)
+
+
+class Http(Protocol):
+    """The one way out (design.md §7): refuses private addresses, caps redirects, size and time.
+
+    Raises StepError with a system code (ECONNREFUSED, ETIMEDOUT, ENOTFOUND …); any status is an answer.
+    """
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        body: bytes | IO[bytes] | None = None,
+        timeout: float = 60.0,
+        max_bytes: int | None = None,
+        follow: bool = True,
+    ) -> HttpResponse: ...
+
+    def stream(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0
+    ) -> AbstractContextManager[tuple[HttpResponse, Iterator[bytes]]]:
+        """The answer's head (empty body) and its chunks; for downloads."""
+
+    def resolve(self, host: str, port: int) -> str:
+        """The address to connect to, for connectors that speak another protocol than HTTP.
+
+        Raises StepError EACCES when the host is private and not allowed, ENOTFOUND when it is unknown.
+        """
+
+
+class Clock(Protocol):
+    def now(self) -> int:
+        """Epoch milliseconds."""

@@ -1,0 +1,370 @@
+"""`sdk.Context` as the engine gives it to a component: one object per call of a hook."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import IO, TYPE_CHECKING, Any
+
+import orjson
+
+from engine.compiler import Step
+from engine.errors import LockNotAcquired, NotFound, StepError
+from engine.model.flow import Descriptor, read_descriptor
+from engine.model.message import Message, derived_id
+from engine.model.times import from_iso, to_datetime
+from engine.ports import FileRecord, Http, LogQuery, Write
+from engine.rules.links import ERROR_PORT
+from engine.sdk import Gather, Incoming, Link, StateView, Stores
+from engine.services.gather import DocumentGather
+from engine.services.outcome import Emission, Reply
+from engine.services.plans import RunningFlow
+from engine.services.state_view import OwnedState
+from engine.services.timers import timer
+
+if TYPE_CHECKING:
+    from engine.services.toolbox import Toolbox
+
+CONTINUITY_DAYS = 100
+
+FOREVER = 1_000_000
+"""A call back may come or not: its execution is never taken for ended."""
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the call asked for beyond messages. `waits`: time-outs set, and FOREVER for a call back."""
+
+    stop_flow: bool = False
+    waits: int = 0
+    max_wait: int | None = None
+
+
+class StepContext:
+    """Cheap to make: what few components use is computed when asked for."""
+
+    def __init__(
+        self,
+        tools: Toolbox,
+        running: RunningFlow,
+        step: Step,
+        message: Message,
+        messages: Mapping[str, Incoming],
+        properties: Mapping[str, Any],
+    ) -> None:
+        self._tools = tools
+        self._running = running
+        self._step = step
+        self._message = message
+        self.messages = messages
+        self.properties = properties
+        self.message_id = message.id
+        self.correlation_id = message.correlation_id
+        self.component_id = step.id
+        self.component_type = step.type
+        self.component_label = step.label
+        self.flow_id = running.id
+        self.flow_name = running.variables.flow_name
+        self.user_id = running.user_id
+        self.scope = message.scope
+        self.http: Http = tools.http
+        self.api_url: str = tools.api_url
+        self.emissions: list[Emission] = []
+        self.writes: list[Write] = []
+        self.signals: list[Any] = []
+        self.log_lines: list[tuple[str, Any]] = []
+        self.reply: Reply | None = None
+        self.effects = Effects()
+        self._ordinal = 0
+        self._random: random.Random | None = None
+
+    # -- who and what
+
+    @property
+    def signal_content(self) -> Any:
+        return self._message.content if self._message.kind == "signal" else None
+
+    @property
+    def custom_fields(self) -> Mapping[str, Any]:
+        return self._running.variables.custom_fields
+
+    @property
+    def auth(self) -> Mapping[str, Any]:
+        service = self._step.manifest.auth_service
+        account_id = self._running.accounts.get(self._step.id)
+        if not service or not account_id:
+            return {**self.config, "userId": self.user_id}
+        return {**self.config, **self._tools.accounts.resolve(account_id, self.user_id), "userId": self.user_id}
+
+    @property
+    def profile_info(self) -> Mapping[str, Any]:
+        profile = self.auth.get("profileInfo")
+        return profile if isinstance(profile, Mapping) else {}
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        service = self._step.manifest.auth_service or ":".join(self._step.type.split(".")[:2])
+        return self._tools.service_config(service)
+
+    @property
+    def flow_descriptor(self) -> Mapping[str, Any]:
+        record = self._tools.documents.get("flows", self.flow_id) or {}
+        return record.get("flow") or {}
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return read_descriptor(self.flow_descriptor)
+
+    # -- state
+
+    def _operation(self, *parts: object) -> str:
+        self._ordinal += 1
+        return ":".join((self.message_id, str(self._ordinal), *map(str, parts)))
+
+    @property
+    def state(self) -> StateView:
+        return OwnedState(self._tools.state, f"component:{self.component_id}", self._operation)
+
+    @property
+    def flow_state(self) -> StateView:
+        return OwnedState(self._tools.state, f"flow:{self.flow_id}", self._operation)
+
+    @property
+    def service_state(self) -> StateView:
+        return OwnedState(self._tools.state, f"service:{self._step.manifest.app}", self._operation)
+
+    @property
+    def stores(self) -> Stores:
+        return self._tools.stores.view(self.user_id, self.flow_id, self.component_id, self._operation)
+
+    # -- output
+
+    def send(self, content: Any, port: str, *, scope: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        if self._step.manifest.out_port(port) is None and port != ERROR_PORT:
+            raise StepError(f"{self.component_type} emitted to an unknown port {port!r}", code="UNKNOWN_PORT")
+        try:
+            encoded = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError as error:
+            message = f"{self.component_type} emitted something that is not JSON on port {port!r}: {error}"
+            raise StepError(message, code="NOT_JSON") from error
+        if not self._step.trusted:
+            content = orjson.loads(encoded)  # what is not the product's own may keep and change what it sent
+        replaced = {cid: dict(ports) for cid, ports in scope.items()} if scope is not None else None
+        self.emissions.append(Emission(port, content, encoded.decode(), replaced))
+
+    def send_array(self, items: Iterable[Any], port: str) -> None:
+        for item in items:
+            self.send(item, port)
+
+    def respond(self, body: Any = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        if not isinstance(status, int) or not 100 <= status <= 599:
+            raise StepError(f"a response needs a status between 100 and 599, not {status!r}", code="BAD_STATUS")
+        if self.reply is None:
+            self.reply = Reply(status, body, {str(k): str(v) for k, v in (headers or {}).items()})
+
+    def log(self, content: Any, *, level: str = "info") -> None:
+        self.log_lines.append((level, content))
+
+    def send_signal(self, content: Any) -> None:
+        self.signals.append(content)
+
+    # -- time
+
+    def now(self) -> datetime:
+        return to_datetime(self._tools.clock.now())
+
+    def set_timeout(self, content: Any, milliseconds: float) -> str:
+        now = self._tools.clock.now()
+        timeout_id = derived_id(self.message_id, "timeout", self._operation())
+        wait = max(round(milliseconds), self._tools.min_timeout_ms)
+        message = Message(
+            id=timeout_id, flow_id=self.flow_id, run=self._message.run, revision=self._message.revision,
+            component_id=self.component_id, correlation_id=self.correlation_id, port="timeout", content=content,
+            scope=dict(self._message.scope), created=now, kind="timeout", extra={"timeoutId": timeout_id},
+        )  # fmt: skip
+        self.writes.append(timer(timeout_id, "timeout", now + wait, message))
+        self.effects.waits += 1
+        return timeout_id
+
+    def clear_timeout(self, timeout_id: str | None) -> None:
+        if timeout_id:
+            self.writes.append(Write("timers", timeout_id, None))
+
+    def set_max_wait(self, until: datetime | float | str) -> None:
+        if isinstance(until, datetime):
+            self.effects.max_wait = round(until.astimezone(UTC).timestamp() * 1000)
+        elif isinstance(until, str):
+            self.effects.max_wait = from_iso(until)
+        else:
+            self.effects.max_wait = self._tools.clock.now() + round(until)
+
+    def uuid(self) -> str:
+        if self._random is None:
+            self._random = random.Random(self.message_id)  # noqa: S311 - repeatable on purpose
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    # -- files
+
+    def save_file(
+        self, filename: str, content: bytes | IO[bytes] | Iterable[bytes], content_type: str | None = None
+    ) -> FileRecord:
+        return self._tools.files.save(
+            filename,
+            content,
+            content_type=content_type or "application/octet-stream",
+            metadata={"userId": self.user_id, "originFlowId": self.flow_id},
+            file_id=derived_id(self.message_id, "file", self._operation()),
+            created=self._tools.clock.now(),
+        )
+
+    def _own_file(self, file_id: str) -> FileRecord:
+        record = self._tools.files.info(file_id)
+        if record.metadata.get("userId") != self.user_id:
+            raise NotFound(f"there is no file {file_id}", code="ENOENT")
+        return record
+
+    def replace_file(self, file_id: str, content: bytes | IO[bytes] | Iterable[bytes]) -> FileRecord:
+        self._own_file(file_id)
+        return self._tools.files.replace(file_id, content)
+
+    def append_file(self, file_id: str, content: bytes) -> FileRecord:
+        self._own_file(file_id)
+        return self._tools.files.append(file_id, content)
+
+    def file_info(self, file_id: str) -> FileRecord:
+        return self._own_file(file_id)
+
+    def open_file(self, file_id: str) -> IO[bytes]:
+        self._own_file(file_id)
+        return self._tools.files.open(file_id)
+
+    def load_file(self, file_id: str) -> bytes:
+        with self.open_file(file_id) as stream:
+            return stream.read()
+
+    def remove_file(self, file_id: str) -> dict[str, Any]:
+        self._own_file(file_id)
+        self._tools.files.delete(file_id)
+        return {"fileId": file_id}
+
+    def archive_file(self, file_id: str) -> FileRecord:
+        record = self._own_file(file_id)
+        return self._tools.files.update_metadata(file_id, {**record.metadata, "archived": True})
+
+    # -- coordination
+
+    @contextmanager
+    def lock(
+        self, name: str, *, ttl: int = 20_000, retry_delay: int = 200, max_retry_count: int = 30
+    ) -> Iterator[Callable[[int], None]]:
+        full = f"{self._step.manifest.app}:{name}"
+        owner = uuid.uuid4().hex
+        cache = self._tools.cache
+        deadline = time.monotonic() + retry_delay * max_retry_count / 1000
+        pause = 0.005
+        while not cache.lock(full, owner, ttl / 1000):
+            if time.monotonic() >= deadline:
+                raise LockNotAcquired(f"the lock {name!r} is held by another step")
+            time.sleep(min(pause, retry_delay / 1000))
+            pause = min(pause * 2, 0.1)
+        try:
+            yield lambda ms: self._extend(full, owner, ms)
+        finally:
+            cache.unlock(full, owner)
+
+    def _extend(self, name: str, owner: str, milliseconds: int) -> None:
+        if not self._tools.cache.lock(name, owner, milliseconds / 1000):
+            raise LockNotAcquired(f"the lock {name!r} was lost: it ran out before it was extended")
+
+    def gather(self, name: str) -> Gather:
+        group = f"{self.component_id}:{name}"
+        now = self._tools.clock.now()
+        return DocumentGather(self._tools.documents, group, self._operation, now, self.writes)
+
+    def cache_get(self, key: str) -> Any:
+        return self._tools.cache.get(f"static:{key}")
+
+    def cache_set(self, key: str, value: Any, ttl_ms: int) -> None:
+        self._tools.cache.set(f"static:{key}", value, ttl_ms / 1000)
+
+    # -- the rest of the platform
+
+    def webhook_url(self, *, enqueue_only: bool = False) -> str:
+        url = f"{self._running.webhook_base}{self.component_id}"
+        query = []
+        if self._message.kind in ("port", "timeout", "webhook"):
+            query.append(f"correlationId={self.correlation_id}")
+            self._keep_scope()
+        if enqueue_only:
+            query.append("enqueueOnly=true")
+        return url + ("?" + "&".join(query) if query else "")
+
+    def _keep_scope(self) -> None:
+        """What the execution has produced so far comes back with the call (engine.md §5 "Continuity scope")."""
+        now = self._tools.clock.now()
+        expires = self.effects.max_wait or now + round(timedelta(days=CONTINUITY_DAYS).total_seconds() * 1000)
+        key = f"{self.flow_id}:{self.correlation_id}:{self.component_id}"
+        doc = {"_id": key, "flowId": self.flow_id, "scope": self._message.scope, "expires": expires}
+        # stored at once: the party told of the URL may call before this message is settled
+        self._tools.documents.put("continuity", doc)
+        self.effects.waits += FOREVER
+
+    def call_component(
+        self, type: str, port: str, *, properties: Mapping[str, Any] | None = None,
+        messages: Mapping[str, Any] | None = None, transform: str | None = None,
+    ) -> Any:  # fmt: skip
+        return self._tools.components.call(
+            type, port, properties=properties, messages=messages, transform=transform,
+            user_id=self.user_id, flow_id=self.flow_id, component_id=self.component_id,
+        )  # fmt: skip
+
+    def call_api(
+        self, path: str, *, method: str = "GET", body: Any = None, query: Mapping[str, Any] | None = None
+    ) -> Any:
+        return self._tools.call_api(self.user_id, path, method, body, query)
+
+    def run_log(self, *, query: str = "", size: int = 100, search_after: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        sort = (("gridTimestamp", 1), ("_id", 1))
+        page = self._tools.log_index.search(
+            LogQuery(query, (self.flow_id,), sort=sort, size=size, search_after=search_after, buckets=False)
+        )
+        return page.hits
+
+    def add_listener(self, event: str, params: Mapping[str, Any] | None = None) -> None:
+        doc = {
+            "_id": f"{self.component_id}:{event}", "event": event, "flowId": self.flow_id,
+            "componentId": self.component_id, "userId": self.user_id, "params": dict(params or {}),
+        }  # fmt: skip
+        self._tools.documents.put("listeners", doc)
+
+    def remove_listener(self, event: str) -> None:
+        self._tools.documents.delete("listeners", f"{self.component_id}:{event}")
+
+    def links(self) -> list[Link]:
+        labels = self.labels()
+        step = self.descriptor.steps.get(self.component_id)
+        return [
+            Link(port, sender, out, labels.get(sender, ""))
+            for port, senders in (step.source if step else {}).items()
+            for sender, outs in senders.items()
+            for out in outs
+        ]
+
+    def labels(self) -> Mapping[str, str]:
+        return {cid: step.label for cid, step in self._running.plan.steps.items()}
+
+    def manifest(self, type: str) -> Mapping[str, Any] | None:
+        return self._tools.components.manifest(type)
+
+    def stop_flow(self) -> None:
+        self.effects.stop_flow = True
+
+    def eval_javascript(self, code: str, data: Any = None) -> Any:
+        from engine.values import javascript
+
+        return javascript.evaluate(code, data)

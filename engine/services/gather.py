@@ -1,0 +1,81 @@
+"""Groups of items that several messages contribute to and one takes: joins without locks (design.md §4.6).
+
+One document per item, keyed by the message that brought it; one document says that a group
+has fired. Taken items are deleted by the settlement of the message that took them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from engine.ports import Documents, Query, Where, Write
+
+ITEMS = "gather_items"
+GROUPS = "gather_groups"
+_ORDER = (("created", 1), ("order", 1))
+
+
+class DocumentGather:
+    """`sdk.Gather` over Documents. `operation` gives the next operation id of the current call."""
+
+    def __init__(
+        self, documents: Documents, group: str, operation: Callable[[], str], now: int, writes: list[Write]
+    ) -> None:
+        self._documents = documents
+        self._group = group
+        self._operation = operation
+        self._now = now
+        self._writes = writes
+
+    def _waiting(self) -> tuple[Where, ...]:
+        return (Where("group", "eq", self._group), Where("taken", "exists", False))
+
+    def add(self, value: Any) -> None:
+        op = self._operation()
+        item = {"_id": f"{self._group}:{op}", "group": self._group, "value": value}
+        self._documents.insert(ITEMS, {**item, "created": self._now, "order": time.time_ns()})
+
+    def count(self) -> int:
+        return self._documents.count(ITEMS, Query(where=self._waiting()))
+
+    def items(self) -> list[Any]:
+        return [d["value"] for d in self._documents.find(ITEMS, Query(where=self._waiting(), sort=_ORDER))]
+
+    def fire(self) -> bool:
+        op = self._operation()
+        group = {"_id": self._group, "fired": op, "created": self._now}
+        if self._documents.insert(GROUPS, group):
+            return True
+        found = self._documents.get(GROUPS, self._group)
+        return found is not None and found.get("fired") == op
+
+    @property
+    def fired(self) -> bool:
+        return self._documents.get(GROUPS, self._group) is not None
+
+    def take(self, minimum: int = 0) -> list[Any] | None:
+        op = self._operation()
+        mine = (Where("group", "eq", self._group), Where("taken", "eq", op))
+        found = self._documents.find(ITEMS, Query(where=mine, sort=_ORDER))
+        if not found:
+            if self.count() < minimum:
+                return None
+            self._documents.update_many(ITEMS, self._waiting(), {"taken": op})
+            found = self._documents.find(ITEMS, Query(where=mine, sort=_ORDER))
+            if len(found) < minimum:  # another message took them between the count and the update
+                self._documents.update_many(ITEMS, mine, {"taken": None})
+                return None
+        self._writes.extend(Write(ITEMS, doc["_id"], None) for doc in found)
+        return [doc["value"] for doc in found]
+
+    def clear(self) -> None:
+        self._documents.delete_many(ITEMS, (Where("group", "eq", self._group),))
+        self._documents.delete(GROUPS, self._group)
+
+
+def forget_component(documents: Documents, component_id: str) -> None:
+    """Drop all groups of a component: its flow stopped."""
+    documents.delete_many(ITEMS, (Where("group", "starts", f"{component_id}:"),))
+    documents.delete_many(GROUPS, (Where("_id", "starts", f"{component_id}:"),))

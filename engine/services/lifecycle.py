@@ -1,0 +1,244 @@
+"""Start and stop of flows: stages with a lease, hooks, and what becomes of waiting messages (design.md §4.2)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.compiler import Lookup, Step, check
+from engine.errors import BadRequest, Conflict, HeadraceError, NotFound
+from engine.model.flow import read_descriptor
+from engine.model.message import Message, derived_id, new_id
+from engine.ports import Bus, Cache, Clock, Doc, Documents, Query, Settlement, Where, Write
+from engine.sdk import Component
+from engine.services.context import StepContext
+from engine.services.execution import Execution
+from engine.services.gather import forget_component
+from engine.services.plans import CHANGED, Plans, RunningFlow
+from engine.services.records import as_text, describe, unprocessed
+from engine.services.timers import Timers, timer
+from engine.services.toolbox import Toolbox
+from engine.values.template import Frame
+
+log = logging.getLogger(__name__)
+
+LEASE_MS = 600_000
+KEPT_ON_STOP = 10_000
+"""Waiting messages of a stopped flow that become unprocessed messages; beyond it only their number is kept."""
+
+_STOPPED = {"message": "flow stopped", "code": "FLOW_STOPPED", "name": "FlowStopped"}
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    documents: Documents
+    bus: Bus
+    cache: Cache
+    clock: Clock
+    plans: Plans
+    timers: Timers
+    tools: Toolbox
+    lookup: Lookup
+    execution: Execution
+    spawn: Callable[[Callable[[], None]], None]
+    polling_ms: int
+
+    # -- start
+
+    def start(self, flow_id: str) -> dict[str, str]:
+        """→ {flowId, ticket}. Starting a running flow changes nothing.
+
+        Raises NotFound; BadRequest with `details` naming every component that is not ready, or the
+        component whose start hook failed; Conflict while another start or stop is under way.
+        """
+        record = self.plans.require_record(flow_id)
+        ticket = {"flowId": flow_id, "ticket": new_id()}
+        if record.get("stage") == "running":
+            return ticket
+        self._refuse_unready(record)
+        now = self.clock.now()
+        # a run number never repeats, even when a flow is started twice within a millisecond
+        run = max(now, (record.get("run") or 0) + 1)
+        claim = {"stage": "starting", "run": run, "lease": now + LEASE_MS}
+        if not self.documents.update("flows", flow_id, claim, [Where("stage", "eq", "stopped")]):
+            raise Conflict(f"flow {flow_id} is {self._stage(flow_id)}; wait until that has finished")
+        record = self.plans.require_record(flow_id)
+        self.cache.publish(CHANGED, flow_id)
+        running = self.plans.prepare(record)
+        settlement = Settlement()
+        started: list[Step] = []
+        try:
+            for step in running.plan.steps.values():
+                self._hook("start", running, step, settlement)
+                started.append(step)
+            settlement.writes.extend(self._ticks(running))
+            settlement.logs.append(self._log_line(running, "Flow started"))
+            self.bus.settle(None, settlement).result()
+        except Exception as error:
+            self._roll_back(running, started, error)
+            raise self._start_error(error) from error
+        self.documents.update("flows", flow_id, {"stage": "running", "started": now, "lease": None})
+        self.cache.publish(CHANGED, flow_id)
+        return ticket
+
+    def _stage(self, flow_id: str) -> str:
+        return str((self.documents.get("flows", flow_id) or {}).get("stage", "gone"))
+
+    def _refuse_unready(self, record: Doc) -> None:
+        descriptor = read_descriptor(record.get("flow") or {})
+        if not descriptor.steps:
+            raise BadRequest(f"flow {record['_id']} has no components, so there is nothing to start")
+        wrong = check(descriptor, self.lookup, record.get("accounts") or {})
+        if wrong:
+            raise BadRequest(wrong[0].message, code="FLOW_INVALID", details=[p.to_json() for p in wrong])
+
+    def _start_error(self, error: Exception) -> HeadraceError:
+        if isinstance(error, HeadraceError) and not isinstance(error, NotFound) and error.status != 422:
+            return error
+        return BadRequest(f"the flow did not start: {describe(error)['message']}", code="START_FAILED")
+
+    def _roll_back(self, running: RunningFlow, started: list[Step], error: Exception) -> None:
+        """Stop what had started, and say in the run log why (engine.md §3 "On throw")."""
+        settlement = Settlement()
+        for step in reversed(started):
+            self._stop_hook(running, step, settlement)
+        text = f"Flow did not start: {describe(error)['message']}"
+        settlement.logs.append({**self._log_line(running, text), "severity": "error", "err": as_text(describe(error))})
+        settlement.publishes.clear()
+        self.bus.settle(None, settlement).result()
+        self._clean(running)
+        self.documents.update("flows", running.id, {"stage": "stopped", "lease": None})
+        self.cache.publish(CHANGED, running.id)
+
+    def _hook(self, hook: str, running: RunningFlow, step: Step, settlement: Settlement) -> None:
+        """Call a hook, if the component has one; what it sends is held until all hooks have run."""
+        if step.disabled or getattr(type(step.behaviour), hook) is getattr(Component, hook):
+            return
+        now = self.clock.now()
+        correlation = new_id(now)
+        message = Message(
+            derived_id(correlation, hook, step.id), running.id, running.run, running.revision, step.id, correlation,
+            hook, None, {}, now, kind="start",
+        )  # fmt: skip
+        properties = step.properties.evaluate(Frame({}, running.variables, message.id, now))
+        context = StepContext(self.tools, running, step, message, {}, properties)
+        try:
+            getattr(step.behaviour, hook)(context)
+        except Exception as error:
+            self._log_failure(running, step, hook, error, settlement)
+            raise
+        outcome = self.execution.collect(running, step, message, context)
+        settlement.publishes.extend(outcome.publishes)
+        settlement.logs.extend(outcome.logs)
+        settlement.writes.extend(outcome.writes)
+
+    def _log_failure(
+        self, running: RunningFlow, step: Step, hook: str, error: Exception, settlement: Settlement
+    ) -> None:
+        described = describe(error)
+        line = self._log_line(running, f"{hook} of {step.label} failed: {described['message']}")
+        settlement.logs.append(
+            {
+                **line, "severity": "error", "err": as_text(described),
+                "componentId": step.id, "componentType": step.type,
+            }
+        )  # fmt: skip
+
+    def _ticks(self, running: RunningFlow) -> list[Write]:
+        now = self.clock.now()
+        writes = []
+        for step in running.plan.steps.values():
+            if not step.manifest.tick or step.disabled:
+                continue
+            key = derived_id(new_id(now), "tick", step.id)
+            message = Message(
+                key, running.id, running.run, running.revision, step.id, key, "tick", None, {}, now, kind="tick"
+            )
+            # the first tick comes at once: most components record their baseline in it
+            writes.append(timer(key, "tick", now, message, every=self.polling_ms))
+        return writes
+
+    def _log_line(self, running: RunningFlow, text: str) -> Doc:
+        now = self.clock.now()
+        return {
+            "id": new_id(now), "created": now, "severity": "info", "type": "flow", "flowId": running.id, "msg": text,
+        }  # fmt: skip
+
+    # -- stop
+
+    def stop(self, flow_id: str, *, background: bool = False) -> dict[str, str]:
+        """→ {flowId, ticket}. No step of the run begins once this has returned; stopping twice is harmless."""
+        record = self.plans.require_record(flow_id)
+        ticket = {"flowId": flow_id, "ticket": flow_id if background else new_id()}
+        if record.get("stage") == "stopped":
+            return ticket
+        claim = {"stage": "stopping", "lease": self.clock.now() + LEASE_MS}
+        if not self.documents.update("flows", flow_id, claim, [Where("stage", "eq", "running")]):
+            if self._stage(flow_id) == "stopped":
+                return ticket
+            raise Conflict(f"flow {flow_id} is {self._stage(flow_id)}; wait until that has finished")
+        self.cache.publish(CHANGED, flow_id)
+        if background:
+            self.spawn(lambda: self._finish_stop(record))
+        else:
+            self._finish_stop(record)
+        return ticket
+
+    def _finish_stop(self, record: Doc) -> None:
+        running = self._prepared(record)
+        settlement = Settlement()
+        for step in running.plan.steps.values():
+            self._stop_hook(running, step, settlement)
+        settlement.publishes.clear()
+        self.timers.cancel_flow(running.id)
+        self._keep_waiting(running, settlement)
+        settlement.logs.append(self._log_line(running, "Flow stopped"))
+        self.bus.settle(None, settlement).result()
+        self._clean(running)
+        self.documents.update("flows", running.id, {"stage": "stopped", "stopped": self.clock.now(), "lease": None})
+        self.cache.publish(CHANGED, running.id)
+
+    def _prepared(self, record: Doc) -> RunningFlow:
+        """A flow that can no longer be compiled (a connector was removed) still has to stop."""
+        try:
+            return self.plans.prepare(record)
+        except HeadraceError as error:
+            log.warning("flow %s stops without hooks: %s", record["_id"], error, extra={"action": "stop_without_hooks"})
+            return self.plans.prepare({**record, "flow": {}})
+
+    def _stop_hook(self, running: RunningFlow, step: Step, settlement: Settlement) -> None:
+        try:
+            self._hook("stop", running, step, settlement)
+        except Exception as error:  # noqa: BLE001 - engine.md §3: a failing stop hook is logged and the stop goes on
+            log.info("stop hook failed: %s", error, extra={"action": "stop_hook_failed", "componentId": step.id})
+
+    def _keep_waiting(self, running: RunningFlow, settlement: Settlement) -> None:
+        now = self.clock.now()
+        messages, count = self.bus.remove(running.id, KEPT_ON_STOP)
+        settlement.writes.extend(
+            unprocessed(m, running.user_id, now, _STOPPED, m.content) for m in messages if m.kind != "tick"
+        )
+        if count > len(messages):
+            text = f"{count - len(messages)} more waiting messages were dropped when the flow stopped"
+            settlement.logs.append({**self._log_line(running, text), "severity": "error"})
+
+    def _clean(self, running: RunningFlow) -> None:
+        """State goes with the run, unless the manifest keeps it (engine.md §2 "state", §5 "Flow control")."""
+        for step in running.plan.steps.values():
+            if not step.manifest.persistent:
+                self.tools.state.drop(f"component:{step.id}")
+            forget_component(self.documents, step.id)
+        self.tools.state.drop(f"flow:{running.id}")
+        for collection in ("timers", "continuity", "revisions"):
+            self.documents.delete_many(collection, (Where("flowId", "eq", running.id),))
+
+    # -- after a restart
+
+    def resume(self) -> int:
+        """Finish what a process that died left half done. Returns how many flows were put right."""
+        half = self.documents.find("flows", Query(where=(Where("stage", "in", ["starting", "stopping"]),)))
+        for record in half:
+            log.warning("flow %s was %s", record["_id"], record["stage"], extra={"action": "stage_resumed"})
+            self._finish_stop(record)
+        return len(half)

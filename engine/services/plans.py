@@ -1,0 +1,147 @@
+"""Compiled plans of running flows, kept in memory and dropped when a flow changes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.compiler import Lookup, Plan, compile_flow
+from engine.errors import NotFound
+from engine.model.flow import read_descriptor
+from engine.ports import Cache, Documents
+from engine.values.registry import Registry
+from engine.values.template import FlowVariables
+
+CHANGED = "flow-changed"
+"""Cache channel: the id of a flow that was saved, started, stopped or deleted."""
+
+KEPT = 20_000
+
+
+@dataclass(slots=True)
+class RunningFlow:
+    """A flow as the workers see it. `active` turns False the moment a stop is asked for."""
+
+    id: str
+    run: int
+    revision: int
+    stage: str
+    user_id: str
+    variables: FlowVariables
+    webhook_base: str
+    accounts: Mapping[str, str]
+    plan: Plan
+    active: bool = True
+    used: bool = field(default=True, repr=False)
+
+    @property
+    def starting(self) -> bool:
+        return self.stage == "starting"
+
+
+class Plans:
+    """Look-ups by flow id. `registry` gives the modifiers in force when a plan is compiled."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        cache: Cache,
+        lookup: Lookup,
+        registry: Callable[[], Registry],
+        webhook_base: str,
+    ) -> None:
+        self._documents = documents
+        self._lookup = lookup
+        self._registry = registry
+        self._base = webhook_base
+        self._running: OrderedDict[str, RunningFlow] = OrderedDict()
+        self._old: OrderedDict[tuple[str, int], Plan] = OrderedDict()
+        self._lock = threading.Lock()
+        cache.subscribe(CHANGED, self.forget)
+
+    def forget(self, flow_id: str) -> None:
+        with self._lock:
+            if (found := self._running.pop(flow_id, None)) is not None:
+                found.active = False
+            for key in [k for k in self._old if k[0] == flow_id]:
+                del self._old[key]
+
+    def running(self, flow_id: str) -> RunningFlow | None:
+        """The flow if it is running or starting, else None."""
+        found = self._running.get(flow_id)
+        if found is not None:
+            found.used = True
+            return found
+        return self._load(flow_id)
+
+    def _load(self, flow_id: str) -> RunningFlow | None:
+        record = self._documents.get("flows", flow_id)
+        if record is None or record.get("stage") not in ("running", "starting"):
+            return None
+        loaded = self.prepare(record)
+        with self._lock:
+            self._running[flow_id] = loaded
+            while len(self._running) > KEPT:
+                self._evict()
+        # saved or stopped while it was being compiled: what was read may be old
+        current = self._documents.get("flows", flow_id)
+        if current is None or (current.get("revision"), current.get("stage")) != (loaded.revision, loaded.stage):
+            self.forget(flow_id)
+            return self.running(flow_id)
+        return loaded
+
+    def _evict(self) -> None:
+        while True:
+            flow_id, candidate = self._running.popitem(last=False)
+            if not candidate.used:
+                return
+            candidate.used = False
+            self._running[flow_id] = candidate
+
+    def prepare(self, record: Mapping[str, Any]) -> RunningFlow:
+        """Compile a flow record. Raises BadRequest as `compile_flow` does."""
+        flow_id = record["_id"]
+        return RunningFlow(
+            id=flow_id,
+            run=record.get("run") or 0,
+            revision=record.get("revision") or 0,
+            stage=record.get("stage") or "stopped",
+            user_id=record["userId"],
+            variables=self.variables(record),
+            webhook_base=f"{self._base}/flows/{flow_id}/components/",
+            accounts=record.get("accounts") or {},
+            plan=self._compile(record.get("flow")),
+        )
+
+    def variables(self, record: Mapping[str, Any]) -> FlowVariables:
+        return FlowVariables(
+            flow_id=record["_id"],
+            flow_name=record.get("name") or "",
+            user_id=record["userId"],
+            custom_fields=record.get("customFields") or {},
+        )
+
+    def _compile(self, flow: Any) -> Plan:
+        return compile_flow(read_descriptor(flow or {}), self._lookup, self._registry())
+
+    def plan(self, running: RunningFlow, revision: int) -> Plan:
+        """The plan a message was made for; the newest if that revision is no longer kept."""
+        if revision == running.revision:
+            return running.plan
+        key = (running.id, revision)
+        if (plan := self._old.get(key)) is None:
+            record = self._documents.get("revisions", f"{running.id}:{revision}")
+            plan = self._compile(record["flow"]) if record else running.plan
+            with self._lock:
+                self._old[key] = plan
+                while len(self._old) > KEPT // 10:
+                    self._old.popitem(last=False)
+        return plan
+
+    def require_record(self, flow_id: str) -> dict[str, Any]:
+        if (record := self._documents.get("flows", flow_id)) is None:
+            raise NotFound(f"there is no flow {flow_id}")
+        return record

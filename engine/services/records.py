@@ -1,0 +1,117 @@
+"""Records of the run log and documents of unprocessed messages (engine.md §5, rest-api.md §7)."""
+
+from __future__ import annotations
+
+import base64
+import traceback
+from typing import Any
+
+import orjson
+
+from engine.compiler import Step
+from engine.errors import HeadraceError
+from engine.model.message import Message, derived_id, encode
+from engine.model.times import iso
+from engine.ports import Doc, Write
+from engine.rules.retry import error_code
+
+LONGEST = 64 * 1024
+"""Characters of a content kept in a log record."""
+
+
+def as_text(value: Any) -> str:
+    """JSON text of what is JSON; a description of what is not."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError as error:
+        return orjson.dumps(f"(not JSON: {error})").decode()
+
+
+def record(message: Message, step: Step, n: int, now: int, text: str, port_type: str, port: str) -> Doc:
+    """One line of the run log: `n` tells the records of one call apart (design.md §4.5)."""
+    doc = {
+        "id": f"{message.id}.{message.attempt}.{n}",
+        "created": now,
+        "severity": "info",
+        "type": "data",
+        "componentType": step.type,
+        "componentId": step.id,
+        "portType": port_type,
+        "port": port,
+        "senderId": message.sender_id if port_type == "in" else step.id,
+        "correlationId": message.correlation_id,
+        "flowId": message.flow_id,
+        "msg": text,
+    }
+    if len(text) > LONGEST:
+        doc["msg"] = text[:LONGEST]
+        doc["cut"] = len(text)
+    return doc
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as people and programs see it: no local paths, and a stack only of what was not expected."""
+    described: dict[str, Any] = {
+        "message": error.message if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}",
+        "code": error_code(error),
+        "name": type(error).__name__,
+    }
+    if isinstance(error, HeadraceError):
+        if error.details:
+            described["details"] = error.details
+    else:
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        described["stack"] = [f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno} in {f.name}" for f in frames]
+    return described
+
+
+def failure(message: Message, step: Step, n: int, now: int, error: dict[str, Any], inputs: Any) -> Doc:
+    """The log record of a failed try; `inputs` is {port: content} as far as it was known."""
+    doc = record(message, step, n, now, error["message"], "in", message.port)
+    text = as_text(inputs)
+    return {
+        **doc,
+        "severity": "error",
+        "err": as_text(error),
+        "inputMessages": text if len(text) <= LONGEST else text[:LONGEST],
+    }
+
+
+def unprocessed(message: Message, user_id: str, now: int, error: dict[str, Any], content: Any) -> Write:
+    """The write that keeps a message which cannot be delivered, with all that a retry by hand needs."""
+    key = derived_id(message.id, "unprocessed")
+    doc = {
+        "_id": key,
+        "messageId": message.id,
+        "flowId": message.flow_id,
+        "componentId": message.component_id,
+        "userId": user_id,
+        "correlationId": message.correlation_id,
+        "created": now,
+        "err": as_text(error),
+        "message": base64.b64encode(encode(message)).decode(),
+        "messages": {
+            message.port: [
+                {
+                    "properties": {
+                        "messageId": message.id,
+                        "correlationId": message.correlation_id,
+                        "flowId": message.flow_id,
+                        "flowRunId": message.run,
+                        "gridInstanceId": None,
+                        "contentType": "application/json",
+                        "contentEncoding": "utf8",
+                        "sender": {"componentId": message.sender_id, "outputPort": message.sender_port},
+                        "destination": {"componentId": message.component_id, "inputPort": message.port},
+                        "correlationInPort": None,
+                        "componentHeaders": {},
+                        "created": iso(message.created),
+                    },
+                    "content": content,
+                    "scope": message.scope,
+                    "originalContent": message.content,
+                }
+            ]
+        },
+    }
+    return Write("unprocessed", key, doc)

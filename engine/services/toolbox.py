@@ -1,0 +1,30 @@
+"""The ports and services a component's context reaches, built once by wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.ports import Cache, Clock, Documents, Files, Http, LogIndex, State
+from engine.services.accounts import Accounts
+from engine.services.components import Components
+from engine.services.stores import StoreService
+
+
+@dataclass(slots=True)
+class Toolbox:
+    documents: Documents
+    state: State
+    cache: Cache
+    files: Files
+    http: Http
+    clock: Clock
+    log_index: LogIndex
+    accounts: Accounts
+    stores: StoreService
+    components: Components
+    service_config: Callable[[str], Mapping[str, Any]]
+    call_api: Callable[[str, str, str, Any, Mapping[str, Any] | None], Any]
+    api_url: str
+    min_timeout_ms: int = 0

@@ -1,0 +1,102 @@
+"""Messages that could not be delivered, kept with everything needed to try again (rest-api.md §7).
+
+A record belongs to the owner of its flow; what belongs to somebody else does not exist here.
+Its `_id` is derived from the message's id (`engine.services.records`).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from engine.errors import BadRequest, Conflict, NotFound
+from engine.model.message import Message, decode, derived_id
+from engine.model.times import iso
+from engine.ports import Bus, Clock, Doc, Documents, LogIndex, Query, Where
+from engine.services.plans import Plans, RunningFlow
+from engine.services.retry_scope import completed_scope
+
+
+class Unprocessed:
+    def __init__(self, *, documents: Documents, bus: Bus, clock: Clock, plans: Plans, log_index: LogIndex) -> None:
+        self._documents = documents
+        self._bus = bus
+        self._clock = clock
+        self._plans = plans
+        self._log_index = log_index
+
+    def find(
+        self, user_id: str, query: Query, *, flow_id: str | None = None, correlation_id: str | None = None
+    ) -> list[Doc]:
+        """→ [{messageId, flowId, componentId, messages, created, err}], newest first unless `query` says otherwise."""
+        where = [*query.where, Where("userId", "eq", user_id)]
+        if flow_id:
+            where.append(Where("flowId", "eq", flow_id))
+        if correlation_id:
+            where.append(Where("correlationId", "eq", correlation_id))
+        query = replace(query, where=tuple(where), sort=query.sort or (("created", -1),), include=(), exclude=())
+        return [_json(doc) for doc in self._documents.find("unprocessed", query)]
+
+    def info(self, user_id: str, message_id: str) -> Doc:
+        return _json(self._owned(user_id, message_id))
+
+    def delete(self, user_id: str, message_id: str) -> None:
+        self._documents.delete("unprocessed", self._owned(user_id, message_id)["_id"])
+
+    def retry(self, user_id: str, message_id: str) -> None:
+        """Send the message again, into the newest revision and the present run of its flow.
+
+        It is on the bus before the record goes, so a crash in between leaves the record, and both
+        copies of a call made twice have the same id. Raises NotFound (message, flow), Conflict
+        while the flow is not running, BadRequest when nothing is kept to send again, its step is gone, or
+        something the step reads is kept nowhere.
+        """
+        record = self._owned(user_id, message_id)
+        message = _message(record)
+        flow = self._documents.get("flows", record["flowId"])
+        if flow is None:
+            raise NotFound(f"flow {record['flowId']} is gone; the message can only be deleted")
+        running = self._plans.running(record["flowId"])
+        if running is None:
+            raise Conflict("the flow is not running: start it, then try the message again")
+        self._bus.publish([self._again(message, running)]).result()
+        self._documents.delete("unprocessed", record["_id"])
+
+    def _again(self, message: Message, running: RunningFlow) -> Message:
+        step = running.plan.steps.get(message.component_id)
+        if step is None:
+            raise BadRequest(f"the flow has no step {message.component_id} any more; the message can only be deleted")
+        return replace(
+            message,
+            id=derived_id(message.id, "by hand"),
+            run=running.run,
+            revision=running.revision,
+            scope=completed_scope(message, step, running, self._plans, self._log_index),
+            attempt=0,
+            created=self._clock.now(),
+        )
+
+    def _owned(self, user_id: str, message_id: str) -> Doc:
+        doc = self._documents.get("unprocessed", derived_id(message_id, "unprocessed"))
+        if doc is None or doc.get("userId") != user_id:
+            raise NotFound(f"there is no unprocessed message {message_id!r}; see GET /unprocessed-messages")
+        return doc
+
+
+def _message(record: Mapping[str, Any]) -> Message:
+    if not record.get("message"):
+        raise BadRequest("only the number of these messages was kept, not the messages; they cannot be tried again")
+    return decode(base64.b64decode(record["message"]))
+
+
+def _json(doc: Doc) -> Doc:
+    return {
+        "messageId": doc["messageId"],
+        "flowId": doc["flowId"],
+        "componentId": doc.get("componentId"),
+        "messages": doc.get("messages") or {},
+        "created": iso(doc["created"]),
+        "err": doc.get("err") or "",
+    }

@@ -1,0 +1,133 @@
+"""All settings, in one frozen object; nothing else reads the environment.
+
+Every field has a `HEADRACE_<NAME>` variable. A secret may be given as `HEADRACE_<NAME>_FILE`,
+the path of a file that holds it. A bad value stops the start with a message that names it.
+`docs/settings.md` lists all of them; a test compares.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from engine.errors import HeadraceError
+
+PREFIX = "HEADRACE_"
+
+
+class SettingsError(HeadraceError):
+    code = "BAD_SETTING"
+
+
+def _setting(default: Any, help: str, **extra: Any) -> Any:
+    return field(default=default, metadata={"help": help, **extra})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(2200, "Port to listen on.")
+    data: Path = _setting(Path("data"), "Folder for the database, the run log and files.")
+    url: str = _setting("", "Public address of this installation, used in webhook URLs; empty: http://host:port.")
+    admin_email: str = _setting("", "E-mail address of an administrator, created or updated at start.")
+    admin_password: str = _setting("", "Password of that administrator.", secret=True)
+    secret: str = _setting(
+        "", "Key of tokens, sessions and encryption; empty: made once, kept in the data folder.", secret=True
+    )
+    signup: bool = _setting(True, "Whether anybody may create a user (POST /user and the sign-up page).")
+    token_days: int = _setting(30, "Life of an API token, in days.")
+    log_level: str = _setting("INFO", "Level of the process log: DEBUG, INFO, WARNING or ERROR.")
+    http_allow: tuple[str, ...] = _setting(
+        (), "Hosts and networks outbound calls may reach although private, by comma."
+    )
+    http_max_bytes: int = _setting(100 * 1024 * 1024, "Largest answer an outbound call may read, in bytes.")
+    webhook_bytes: int = _setting(1024 * 1024, "Largest webhook body, in bytes (LIMIT_WEBHOOK_BYTES).")
+    flow_bytes: int = _setting(2 * 1024 * 1024, "Largest flow descriptor, in bytes (LIMIT_FLOW_UPDATE_BYTES).")
+    file_bytes: int = _setting(1024 * 1024 * 1024, "Largest stored file, in bytes.")
+    webhook_timeout: float = _setting(10.0, "Seconds a webhook call waits for an answer (WEBHOOK_REQUEST_TIMEOUT).")
+    receive_timeout: float = _setting(
+        1380.0, "Seconds a component may work on one message (COMPONENT_RECEIVE_TIMEOUT)."
+    )
+    polling_interval: float = _setting(60.0, "Seconds between two ticks of a component (COMPONENT_POLLING_INTERVAL).")
+    min_timeout: float = _setting(0.0, "Shortest time-out a component may set, in seconds.")
+    retry_first: float = _setting(1.0, "Seconds before the first retry; doubles with each (RETRY_INIT_EXP).")
+    retry_longest: float = _setting(600.0, "Longest pause between two retries, in seconds.")
+    retry_attempts: int = _setting(30, "Attempts in all before a message becomes unprocessed.")
+    retry_classify: bool = _setting(True, "False: retry every error (RETRY_ERROR_CLASSIFICATION_ENABLED).")
+    step_threads: int = _setting(64, "Threads for steps that call the outside world, 1 to 1000.")
+    web_threads: int = _setting(64, "Threads answering HTTP requests, 1 to 1000.")
+    streams: int = _setting(200, "Live browser streams per process; beyond it pages poll.")
+    log_data_messages: bool = _setting(
+        True, "False: the run log keeps no message contents (LOG_COMPONENT_DATA_MESSAGE)."
+    )
+    log_days: int = _setting(30, "Days the run log is kept.")
+    error_webhook: str = _setting("", "Addresses told of component errors, by comma (WEBHOOK_FLOW_COMPONENT_ERROR).")
+    connectors: Path = _setting(Path(), "A further folder of connectors; empty: only the built-in ones.")
+    workers: bool = _setting(True, "False: this process only serves the web, steps run elsewhere.")
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment. Raises SettingsError naming the variable."""
+    env = os.environ if environ is None else environ
+    known = {f.name: f for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    for name, spec in known.items():
+        variable = PREFIX + name.upper()
+        text = env.get(variable)
+        if text is None and f"{variable}_FILE" in env:
+            text = _read_secret(f"{variable}_FILE", env[f"{variable}_FILE"])
+        if text is not None and text != "":
+            values[name] = _parse(variable, text, spec.default)
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def secret_of(settings: Settings) -> str:
+    """The installation's secret; made once and kept with mode 600 when the setting is empty."""
+    if settings.secret:
+        return settings.secret
+    path = settings.data / "secret"
+    settings.data.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    return path.read_text().strip()
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}: cannot read {path}: {error.strerror}") from error
+
+
+def _parse(variable: str, text: str, default: Any) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        if isinstance(default, tuple):
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        return type(default)(text) if not isinstance(default, Path) else Path(text)
+    except (KeyError, ValueError) as error:
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(default), "text")
+        raise SettingsError(f"{variable} must be {kind}, not {text!r}") from error
+
+
+def _check(settings: Settings) -> None:
+    if not 0 < settings.port < 65536:
+        raise SettingsError(f"{PREFIX}PORT must be between 1 and 65535, not {settings.port}")
+    for name in ("step_threads", "web_threads"):
+        if not 1 <= getattr(settings, name) <= 1000:
+            raise SettingsError(f"{PREFIX}{name.upper()} must be between 1 and 1000")
+    if bool(settings.admin_email) != bool(settings.admin_password):
+        raise SettingsError(f"{PREFIX}ADMIN_EMAIL and {PREFIX}ADMIN_PASSWORD must be given together")
+    if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise SettingsError(f"{PREFIX}LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")

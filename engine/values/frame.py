@@ -1,0 +1,47 @@
+"""What a mapping may look at while it is worked out for one message."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+def _no_webhook() -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowVariables:
+    """What the flow-level modifiers give (`g_flowId` …). `webhook_url` is called only when asked for."""
+
+    flow_id: str = ""
+    flow_name: str = ""
+    user_id: str = ""
+    custom_fields: Mapping[str, Any] = field(default_factory=dict)
+    webhook_url: Callable[[], str] = _no_webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`scope` is {component id: {out port: content}}; `seed` the message's id; `now_ms` epoch milliseconds."""
+
+    scope: Mapping[str, Mapping[str, Any]]
+    flow: FlowVariables
+    seed: str
+    now_ms: int
+
+
+class Call(NamedTuple):
+    """What a modifier that is no pure function of its arguments gets besides them.
+
+    `key` names the place of the modifier in its mapping: together with the message's id it
+    seeds random values, so that a redelivered message takes the same ones (design.md §4.5).
+    """
+
+    frame: Frame
+    key: str
+
+    def random_bytes(self, size: int) -> bytes:
+        return hashlib.blake2b(f"{self.frame.seed}\x1f{self.key}".encode(), digest_size=size).digest()

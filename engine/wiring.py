@@ -1,0 +1,359 @@
+"""Builds the platform from settings: the only module that knows which adapters there are."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+import orjson
+
+from engine.adapters.catalogue import BUILT_IN, Catalogue
+from engine.adapters.clock import SystemClock
+from engine.adapters.embedded.bus import SqliteBus
+from engine.adapters.embedded.cache import MemoryCache
+from engine.adapters.embedded.database import Database
+from engine.adapters.embedded.documents import SqliteDocuments
+from engine.adapters.embedded.files import SqliteFiles
+from engine.adapters.embedded.logindex import SqliteLogIndex
+from engine.adapters.embedded.query_sql import register_functions
+from engine.adapters.embedded.state import SqliteState
+from engine.adapters.http import OutboundHttp
+from engine.errors import NotFound, StepError, Unavailable
+from engine.ports import Bus, Cache, Clock, Documents, Files, Http, LogIndex, Query, State, Where
+from engine.rules.retry import RetryPolicy
+from engine.services.accounts import Accounts
+from engine.services.aftermath import Aftermath
+from engine.services.components import Components
+from engine.services.erasure import Erasure
+from engine.services.execution import Execution
+from engine.services.files import FileService
+from engine.services.fire_patterns import Assembler
+from engine.services.flows import Flows
+from engine.services.health import Health, Metrics
+from engine.services.lifecycle import Lifecycle
+from engine.services.logs import Logs
+from engine.services.modifiers import Modifiers
+from engine.services.plans import Plans
+from engine.services.quotas import Quotas
+from engine.services.retention import Retention
+from engine.services.stores import StoreService
+from engine.services.timers import Timers
+from engine.services.toolbox import Toolbox
+from engine.services.unprocessed import Unprocessed
+from engine.services.users import Users
+from engine.services.vault import Vault
+from engine.services.webhooks import Replies, Webhooks, notification
+from engine.settings import Settings, secret_of
+
+log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 10.0
+"""How long a new process waits for one that is still ending."""
+
+
+@dataclass(slots=True)
+class Platform:
+    """Ports, services and what workers need; made by `build`, ended by `close`."""
+
+    settings: Settings
+    clock: Clock
+    documents: Documents
+    state: State
+    bus: Bus
+    cache: Cache
+    log_index: LogIndex
+    files: Files
+    http: Http
+    catalogue: Catalogue
+    vault: Vault
+    users: Users
+    flows: Flows
+    accounts: Accounts
+    stores: StoreService
+    file_service: FileService
+    logs: Logs
+    unprocessed: Unprocessed
+    modifiers: Modifiers
+    components: Components
+    plans: Plans
+    execution: Execution
+    lifecycle: Lifecycle
+    timers: Timers
+    webhooks: Webhooks
+    aftermath: Aftermath
+    erasure: Erasure
+    health: Health
+    metrics: Metrics
+    housekeeping: Retention
+    _closing: list[Callable[[], None]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Close in the reverse order of opening; call after the workers have stopped."""
+        while self._closing:
+            self._closing.pop()()
+
+
+def public_url(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    return (settings.url or f"http://{host}:{settings.port}").rstrip("/")
+
+
+def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
+    """Open the data folder and put everything together.
+
+    Raises Unavailable when another process uses the folder, SettingsError when a setting is wrong.
+    """
+    clock = clock or SystemClock()
+    settings.data.mkdir(parents=True, exist_ok=True)
+    closing: list[Callable[[], None]] = []
+    lock = _lock(settings.data)
+    closing.append(lock.close)
+    url = public_url(settings)
+    database = Database(settings.data / "headrace.db", on_connect=[register_functions])
+    closing.append(database.close)
+    documents = SqliteDocuments(database)
+    state = SqliteState(database, clock)
+    files = SqliteFiles(database, settings.data / "files", clock, settings.file_bytes)
+    cache = MemoryCache()
+    log_index = SqliteLogIndex(settings.data)
+    closing.append(log_index.close)
+    bus = SqliteBus(database)
+    closing.append(bus.close)
+    http = OutboundHttp(settings.http_allow, settings.http_max_bytes)
+    roots = [BUILT_IN] if settings.connectors == Path() else [BUILT_IN, settings.connectors]
+    catalogue = Catalogue(*roots)
+    background = ThreadPoolExecutor(4, thread_name_prefix="background")
+    closing.append(background.shutdown)
+
+    def spawn(work: Callable[[], None]) -> None:
+        background.submit(_logged, work)
+
+    vault = Vault(secret_of(settings))
+    users = Users(
+        documents=documents,
+        clock=clock,
+        secret=secret_of(settings),
+        token_days=settings.token_days,
+        signup=settings.signup,
+    )
+    modifiers = Modifiers(documents=documents, cache=cache)
+    plans = Plans(documents, cache, catalogue.get, modifiers.registry, url)
+    metrics = Metrics()
+
+    def service_config(service: str) -> Mapping[str, Any]:
+        found = documents.get("service_config", service) or {}
+        return {key: value for key, value in found.items() if key not in ("_id", "serviceId")}
+
+    accounts = Accounts(
+        documents=documents,
+        vault=vault,
+        catalogue=catalogue,
+        http=http,
+        cache=cache,
+        clock=clock,
+        service_config=service_config,
+        stop_flow=lambda flow_id: lifecycle.stop(flow_id),
+    )
+
+    def notify(notices: list[dict[str, Any]]) -> None:
+        messages = [notification(plans, clock, n["flowId"], n["componentId"], n["content"]) for n in notices]
+        bus.publish([m for m in messages if m is not None]).result()
+
+    stores = StoreService(documents=documents, clock=clock, notify=notify)
+    components = Components(catalogue, documents, clock)
+    own_host = OutboundHttp((*settings.http_allow, "127.0.0.1", "localhost"), settings.http_max_bytes)
+
+    tools = Toolbox(
+        documents=documents,
+        state=state,
+        cache=cache,
+        files=files,
+        http=http,
+        clock=clock,
+        log_index=log_index,
+        accounts=accounts,
+        stores=stores,
+        components=components,
+        service_config=service_config,
+        call_api=_api_caller(own_host, f"http://127.0.0.1:{settings.port}", users),
+        api_url=url,
+        min_timeout_ms=round(settings.min_timeout * 1000),
+    )
+    components.tools = tools
+    policy = RetryPolicy(settings.retry_first, settings.retry_longest, settings.retry_attempts, settings.retry_classify)
+    execution = Execution(
+        tools,
+        plans,
+        Quotas(cache, catalogue.quota_rules, settings.receive_timeout),
+        Assembler(documents, clock),
+        policy,
+        log_contents=settings.log_data_messages,
+    )
+
+    def wanted(flow_id: str, run: int) -> bool:
+        running = plans.running(flow_id)
+        return running is not None and running.run == run
+
+    timers = Timers(documents, bus, clock, wanted)
+    lifecycle = Lifecycle(
+        documents=documents,
+        bus=bus,
+        cache=cache,
+        clock=clock,
+        plans=plans,
+        timers=timers,
+        tools=tools,
+        lookup=catalogue.get,
+        execution=execution,
+        spawn=spawn,
+        polling_ms=round(settings.polling_interval * 1000),
+    )
+    replies = Replies(cache)
+    aftermath = Aftermath(
+        replies=replies,
+        lifecycle=lifecycle,
+        metrics=metrics,
+        http=http,
+        error_webhooks=[u.strip() for u in settings.error_webhook.split(",") if u.strip()],
+        spawn=spawn,
+    )
+    webhooks = Webhooks(
+        documents=documents,
+        bus=bus,
+        clock=clock,
+        plans=plans,
+        execution=execution,
+        replies=replies,
+        after=aftermath,
+        timeout=settings.webhook_timeout,
+        inline=settings.workers,
+    )
+    flows = Flows(
+        documents=documents,
+        state=state,
+        cache=cache,
+        log_index=log_index,
+        clock=clock,
+        lookup=catalogue.get,
+        lifecycle=lifecycle,
+        limit=settings.flow_bytes,
+    )
+    metrics.gauge("headrace_queue_messages", "Messages waiting or in flight.", lambda: bus.depth())
+    metrics.gauge("headrace_timer_lag_seconds", "How late the earliest timer is.", lambda: timers.lag_ms() / 1000)
+    health = Health(metrics, [lambda: database.fault.message if database.fault else None])
+    platform = Platform(
+        settings=settings,
+        clock=clock,
+        documents=documents,
+        state=state,
+        bus=bus,
+        cache=cache,
+        log_index=log_index,
+        files=files,
+        http=http,
+        catalogue=catalogue,
+        vault=vault,
+        users=users,
+        flows=flows,
+        accounts=accounts,
+        stores=stores,
+        file_service=FileService(files=files, cache=cache),
+        logs=Logs(log_index=log_index, flows=flows),
+        unprocessed=Unprocessed(documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index),
+        modifiers=modifiers,
+        components=components,
+        plans=plans,
+        execution=execution,
+        lifecycle=lifecycle,
+        timers=timers,
+        webhooks=webhooks,
+        aftermath=aftermath,
+        erasure=Erasure(documents=documents, files=files, cache=cache, flows=flows),
+        health=health,
+        metrics=metrics,
+        housekeeping=Retention(documents, log_index, clock, settings.log_days),
+        _closing=closing,
+    )
+    if settings.admin_email:
+        users.ensure_admin(settings.admin_email, settings.admin_password)
+    return platform
+
+
+def _lock(folder: Path) -> IO[str]:
+    """One process at a time: two writers on one file would each believe to be alone."""
+    handle = (folder / "lock").open("a+")
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            handle.close()
+            raise Unavailable(
+                f"the data folder {folder} is in use by process {holder}; stop it first or set HEADRACE_DATA"
+            ) from error
+    handle.truncate(0)
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+def _logged(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        log.exception("background work failed", extra={"action": "background_failed"})
+
+
+def _api_caller(http: Http, base: str, users: Users) -> Callable[[str, str, str, Any, Mapping[str, Any] | None], Any]:
+    """A connector's calls of this installation's own REST API, as the flow's owner (engine.md §3 callAppmixer)."""
+
+    def call(user_id: str, path: str, method: str, body: Any, query: Mapping[str, Any] | None) -> Any:
+        headers = {"authorization": f"Bearer {users.token(user_id)}", "content-type": "application/json"}
+        answer = http.request(
+            method,
+            base + quote(path, safe="/?&=%:"),
+            headers=headers,
+            params=query,
+            body=orjson.dumps(body) if body is not None else None,
+        )
+        if not 200 <= answer.status < 300:
+            raise StepError(f"{method} {path} answered {answer.status}: {answer.text[:500]}", code=str(answer.status))
+        return answer.json() if answer.body else None
+
+    return call
+
+
+def local_token(settings: Settings) -> str:
+    """A token of an administrator, for commands on the machine that holds the data folder.
+
+    Only reads, so a running server is not disturbed. Raises NotFound when there is no administrator yet.
+    """
+    database = Database(settings.data / "headrace.db", on_connect=[register_functions])
+    try:
+        users = Users(
+            documents=SqliteDocuments(database),
+            clock=SystemClock(),
+            secret=secret_of(settings),
+            token_days=settings.token_days,
+            signup=settings.signup,
+        )
+        admins = users.list(Query(where=(Where("scope", "eq", "admin"),), sort=(("created", 1),), limit=1))
+        if not admins:
+            raise NotFound("there is no administrator yet: run `headrace user create EMAIL --admin`")
+        return users.token(admins[0]["_id"])
+    finally:
+        database.close()

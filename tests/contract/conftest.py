@@ -1,0 +1,118 @@
+"""The adapters that each port's contract suite runs against.
+
+Another adapter (Mongo, Redis …) is one more line in its port's table, and a function that
+builds it. Suites of the bus and the log index use the same `database` and `clock`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.adapters.embedded.cache import MemoryCache
+from engine.adapters.embedded.database import Database
+from engine.adapters.embedded.documents import SqliteDocuments
+from engine.adapters.embedded.files import SqliteFiles
+from engine.adapters.embedded.query_sql import register_functions
+from engine.adapters.embedded.state import SqliteState
+from engine.ports import Cache, Documents, Files, State
+
+MAX_FILE_BYTES = 4_000_000
+
+
+class FakeClock:
+    """Stands still until told otherwise."""
+
+    def __init__(self) -> None:
+        self.ms = 1_790_000_000_000
+
+    def now(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def pass_time(clock: FakeClock) -> Callable[[int], None]:
+    """Move the adapters' clock on by so many milliseconds."""
+
+    def move(ms: int) -> None:
+        clock.ms += ms
+
+    return move
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "headrace.db", on_connect=(register_functions,))
+    yield database
+    database.close()
+
+
+def embedded_documents(request: pytest.FixtureRequest) -> Documents:
+    return SqliteDocuments(request.getfixturevalue("database"))
+
+
+def embedded_state(request: pytest.FixtureRequest) -> State:
+    return SqliteState(request.getfixturevalue("database"), request.getfixturevalue("clock"))
+
+
+def embedded_files(request: pytest.FixtureRequest) -> Files:
+    folder: Path = request.getfixturevalue("tmp_path")
+    clock: FakeClock = request.getfixturevalue("clock")
+    return SqliteFiles(request.getfixturevalue("database"), folder / "files", clock, MAX_FILE_BYTES)
+
+
+def embedded_cache(request: pytest.FixtureRequest) -> Cache:
+    clock: FakeClock = request.getfixturevalue("clock")
+    return MemoryCache(max_entries=1_000, now=lambda: clock.ms / 1000)
+
+
+DOCUMENTS = {"embedded": embedded_documents}
+STATE = {"embedded": embedded_state}
+FILES = {"embedded": embedded_files}
+CACHE = {"embedded": embedded_cache}
+
+
+@pytest.fixture(params=DOCUMENTS)
+def documents(request: pytest.FixtureRequest) -> Documents:
+    return DOCUMENTS[request.param](request)
+
+
+@pytest.fixture(params=STATE)
+def state(request: pytest.FixtureRequest) -> State:
+    return STATE[request.param](request)
+
+
+@pytest.fixture(params=FILES)
+def files(request: pytest.FixtureRequest) -> Files:
+    return FILES[request.param](request)
+
+
+@pytest.fixture(params=CACHE)
+def cache(request: pytest.FixtureRequest) -> Cache:
+    return CACHE[request.param](request)
+
+
+@pytest.fixture
+def together() -> Callable[..., list[object]]:
+    """Run a function in several threads that begin at the same moment; its results, in any order."""
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Barrier
+
+    def run(work: Callable[[int], object], threads: int = 8) -> list[object]:
+        barrier = Barrier(threads)
+
+        def begin(number: int) -> object:
+            barrier.wait(timeout=30)
+            return work(number)
+
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(begin, range(threads)))
+
+    return run

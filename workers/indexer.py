@@ -1,0 +1,70 @@
+"""The indexer role: moves log records from the bus into the run log, in bulk, idempotent by id."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import orjson
+
+from engine.errors import HeadraceError
+from engine.ports import Bus, Cache, LogBatch, LogIndex
+from engine.services.health import Metrics
+
+log = logging.getLogger(__name__)
+
+BULK = 4_000
+GATHER = 0.1
+"""Seconds records may collect before they are moved: large bulks cost less per record."""
+
+CHANNEL = "logs"
+"""Cache channel: {"flowId", "count", "last"} for each flow with new records."""
+
+
+class Indexer:
+    def __init__(self, bus: Bus, index: LogIndex, cache: Cache, metrics: Metrics) -> None:
+        self._bus = bus
+        self._index = index
+        self._cache = cache
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="indexer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        batch: LogBatch | None = None
+        while True:
+            try:
+                if batch is None:
+                    self._stopping.wait(GATHER)
+                    batch = self._bus.take_logs(BULK, 0.5)
+                if batch is not None:
+                    self._move(batch)
+                    batch = None
+                elif self._stopping.is_set():
+                    return
+            except HeadraceError as error:
+                log.warning("the run log waits: %s", error, extra={"action": "index_failed"})
+                if self._stopping.wait(1.0):
+                    return  # the records stay in the queue
+
+    def _move(self, batch: LogBatch) -> None:
+        self._index.append(batch.records)
+        self._bus.logs_done(batch)
+        self._metrics.indexed.inc(len(batch.records))
+        counts: dict[str, list[str]] = {}
+        for record in batch.records:
+            counts.setdefault(record["flowId"], []).append(record["id"])
+        for flow_id, ids in counts.items():
+            text = orjson.dumps({"flowId": flow_id, "count": len(ids), "last": ids[-1]}).decode()
+            self._cache.publish(CHANNEL, text)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, grace: float) -> None:
+        self._stopping.set()
+        self._thread.join(grace)

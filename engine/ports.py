@@ -23,7 +23,14 @@ class Where:
     """One condition on a dotted path (numeric segments index arrays).
 
     `eq`, `in`, `starts` … on an array hold when one element holds. `regex` and `contains`
-    ignore case. `exists` takes a bool; a null value counts as absent.
+    ignore case. `exists` takes a bool; a null value counts as absent, and `eq None` is
+    the same as absent. `ne` and `nin` are the negations of `eq` and `in`.
+
+    On its way a path may pass one array of objects without a number ("sharedWith.email"):
+    then it holds when it holds in one of them. Values are compared within their type only
+    (numbers, texts, booleans). Regular expressions are RE2's: no look-around, no back
+    references, linear time. Raises BadRequest for an empty segment, a quote or backslash in
+    a path, and for values that cannot be compared (objects, lists, NaN).
     """
 
     path: str
@@ -35,8 +42,9 @@ class Where:
 class Query:
     """All of `where` and, if given, at least one of `any_of` must hold.
 
-    `sort` is [(path, 1 | -1)]; `include` or `exclude` are top-level field names (never both;
-    `_id` is always returned). `limit=None` returns everything.
+    `sort` is [(path, 1 | -1)], the absent before all values, ties by `_id`. `include` or
+    `exclude` are top-level field names (never both; `_id` is always returned). `limit=None`
+    returns everything.
     """
 
     where: tuple[Where, ...] = ()
@@ -57,7 +65,9 @@ class Documents(Protocol):
 
     def get(self, collection: str, id: str) -> Doc | None: ...
     def find(self, collection: str, query: Query = ...) -> list[Doc]: ...
-    def count(self, collection: str, query: Query = ...) -> int: ...
+    def count(self, collection: str, query: Query = ...) -> int:
+        """How many match; limit and offset do not matter."""
+
     def insert(self, collection: str, doc: Doc) -> bool:
         """False when the id exists already; the stored document is then unchanged.
 
@@ -68,7 +78,11 @@ class Documents(Protocol):
         """Insert or replace by `_id`."""
 
     def update(self, collection: str, id: str, changes: Mapping[str, Any], expect: Sequence[Where] = ()) -> bool:
-        """Set dotted paths (None removes the field) if the document exists and `expect` holds."""
+        """Set dotted paths (None removes the field) if the document exists and `expect` holds.
+
+        Missing objects on the way are made. In an array a number is an existing item or the one
+        after the last. Raises BadRequest for other paths, Conflict for a violated unique index.
+        """
 
     def update_many(self, collection: str, where: Sequence[Where], changes: Mapping[str, Any]) -> int: ...
     def delete(self, collection: str, id: str) -> bool: ...
@@ -90,10 +104,12 @@ class State(Protocol):
     def apply(self, owner: str, op_id: str, verb: StateVerb, key: str, value: Any = None) -> Any:
         """Result: the new value (`inc`), whether it changed (`add_to_set`, `remove_from_set`), else None.
 
-        `save` replaces all keys by the mapping `value`; `clear` removes them.
+        `save` replaces all keys by the mapping `value`; `clear` removes them. Raises BadRequest
+        when the value is not JSON or what is stored does not suit the verb.
         """
 
-    def drop(self, owner: str) -> None: ...
+    def drop(self, owner: str) -> None:
+        """Remove all keys. Operation ids stay: a late redelivery must not fill the state again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +179,9 @@ class Cache(Protocol):
     def get(self, key: str) -> Any: ...
     def set(self, key: str, value: Any, ttl: float) -> None: ...
     def delete(self, key: str) -> None: ...
-    def incr(self, key: str, by: int, ttl: float) -> int: ...
+    def incr(self, key: str, by: int, ttl: float) -> int:
+        """The new count, starting at 0. `ttl` (seconds) runs from the first call: a window of fixed length."""
+
     def lock(self, name: str, owner: str, ttl: float) -> bool:
         """Take or renew; False while another owner holds it."""
 
@@ -173,7 +191,10 @@ class Cache(Protocol):
         """Call `handler` for each text, until the returned function is called."""
 
     def acquire_slot(self, key: str, ticket: str, limit: int, ttl: float) -> bool:
-        """Join the first-in-first-out queue for one of `limit` slots; True once `ticket` holds one."""
+        """Join the first-in-first-out queue for one of `limit` slots; True once `ticket` holds one.
+
+        Asking again keeps the place (or the slot) and renews it: both lapse after `ttl` seconds.
+        """
 
     def release_slot(self, key: str, ticket: str) -> None:
         """Give a slot back, or leave the queue."""
@@ -197,7 +218,12 @@ class LogQuery:
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """`hits` are flattened records with `_id`, `_index` and `sort`; `buckets` a date histogram."""
+    """`hits` are flattened records with `_id`, `_index` and `sort`; `buckets` a date histogram.
+
+    `sort` ends with the record's id and may be given back whole as `search_after`. `total` and
+    `buckets` do not depend on `search_after`; `total` stops at 10,000 unless `buckets` are asked
+    for, and a histogram that takes too long to count is left out (`buckets` empty).
+    """
 
     hits: list[Doc]
     buckets: list[Doc]
@@ -257,14 +283,24 @@ class Files(Protocol):
         metadata: Mapping[str, Any],
         file_id: str | None = None,
         created: int | None = None,
-    ) -> FileRecord: ...
+    ) -> FileRecord:
+        """A known `file_id` is replaced, content and record. `created` is in epoch milliseconds.
+
+        Raises BadRequest for an id with other characters than letters, digits, "-" and "_",
+        TooLarge, and what reading `content` raises; the old content then stays.
+        """
+
     def append(self, file_id: str, content: bytes) -> FileRecord: ...
     def replace(self, file_id: str, content: bytes | IO[bytes] | Iterable[bytes]) -> FileRecord: ...
-    def update_metadata(self, file_id: str, metadata: Mapping[str, Any]) -> FileRecord: ...
+    def update_metadata(self, file_id: str, metadata: Mapping[str, Any]) -> FileRecord:
+        """Set the given keys; None removes one."""
+
     def info(self, file_id: str) -> FileRecord:
         """Raises NotFound."""
 
-    def open(self, file_id: str) -> IO[bytes]: ...
+    def open(self, file_id: str) -> IO[bytes]:
+        """Can seek; keeps what it opened when the file is replaced, appended to or deleted. Raises NotFound."""
+
     def delete(self, file_id: str) -> bool: ...
     def find(self, query: Query) -> list[FileRecord]:
         """Paths are those of the JSON record: `filename`, `metadata.userId` …"""
@@ -294,6 +330,8 @@ class Http(Protocol):
     """The one way out (design.md §7): refuses private addresses, caps redirects, size and time.
 
     Raises StepError with a system code (ECONNREFUSED, ETIMEDOUT, ENOTFOUND …); any status is an answer.
+    Names of answer headers are in lower case. `timeout` covers the whole of `request`; in `stream` the
+    head, and then the wait for each chunk.
     """
 
     def request(

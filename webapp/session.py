@@ -20,7 +20,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user, logou
 from engine.errors import BadRequest, Conflict, Forbidden, HeadraceError, Unauthorized
 from engine.ports import Doc
 from engine.rules.acl import Caller
-from webapp.current import platform
+from webapp.current import EXTENSION, platform
 from webapp.limits import Attempts
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def register(app: Flask, key: bytes) -> None:
         SESSION_COOKIE_NAME="headrace",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_SECURE=platform_url(app).startswith("https://"),
+        SESSION_COOKIE_SECURE=app.extensions[EXTENSION].settings.url.startswith("https://"),
         PERMANENT_SESSION_LIFETIME=timedelta(days=30),
     )
     manager = LoginManager(app)  # type: ignore[no-untyped-call]
@@ -67,10 +67,6 @@ def register(app: Flask, key: bytes) -> None:
     manager.request_loader(_from_bearer)  # type: ignore[no-untyped-call]
     app.before_request(check_csrf)
     app.jinja_env.globals["csrf_token"] = csrf_token
-
-
-def platform_url(app: Flask) -> str:
-    return str(app.extensions["headrace"].settings.url)
 
 
 def bearer(asking: Request) -> str | None:

@@ -74,7 +74,7 @@ class StaticFiles:
             abort(404)
         if release != self.release:
             return redirect(self.url(name))
-        packed = file.packed if "gzip" in request.accept_encodings else None
+        packed = file.packed if request.accept_encodings.quality("gzip") > 0 else None
         response = Response(file.content if packed is None else packed, mimetype=file.mimetype)
         response.headers["Cache-Control"] = FOREVER
         if file.packed is not None:

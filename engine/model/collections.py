@@ -1,7 +1,9 @@
 """The named collections, their indexes, and the shape of their documents.
 
-An index is a tuple of dotted paths; a leading "!" makes it unique. Adapters create all of
-them at start. Times in documents are epoch milliseconds; ids are strings.
+An index is a tuple of dotted paths; a leading "!" makes it unique. An indexed path holds one
+plain value or nothing, never an array: adapters compare it directly, which is what lets them
+use the index. Adapters create all of them at start. Times in documents are epoch
+milliseconds; ids are strings.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     # _id = message id + attempt, state, by, lease, emissions, response, created
     "ledger": (("created",),),
     # _id = group id + item id, group, value, created, order, taken
-    "gather_items": (("group", "created"),),
+    "gather_items": (("group", "created"), ("created",)),
     # _id = group id, fired (operation id), created
     "gather_groups": (("created",),),
     # _id, event, flowId, componentId, userId, params{}

@@ -86,11 +86,11 @@ class Components:
             flow_name=record.get("name") or "",
             user_id=user_id,
             custom_fields=record.get("customFields") or {},
+            webhook_base=f"{self.tools.api_url}/flows/{flow_id}/components/",
         )
         accounts = record.get("accounts") or {}
-        base = f"{self.tools.api_url}/flows/{flow_id}/components/"
         plan = Plan({}, None, frozenset())
-        running = RunningFlow(flow_id, record.get("run") or 0, 0, "stopped", user_id, variables, base, accounts, plan)
+        running = RunningFlow(flow_id, record.get("run") or 0, 0, "stopped", user_id, variables, accounts, plan)
         manifest = component.manifest
         empty = compile_properties({}, {}, builtin_registry())
         step = Step(

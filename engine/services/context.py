@@ -295,7 +295,7 @@ class StepContext:
     # -- the rest of the platform
 
     def webhook_url(self, *, enqueue_only: bool = False) -> str:
-        url = f"{self._running.webhook_base}{self.component_id}"
+        url = f"{self._running.variables.webhook_base}{self.component_id}"
         query = []
         if self._message.kind in ("port", "timeout", "webhook"):
             query.append(f"correlationId={self.correlation_id}")

@@ -15,6 +15,7 @@ from typing import Any
 from engine.compiler import Plan, Step, trim
 from engine.errors import ValidationFailed
 from engine.model.message import Message, derived_id
+from engine.ports import Write
 from engine.rules.coerce import fit
 from engine.rules.links import ERROR_PORT
 from engine.rules.retry import RetryPolicy, decide, delay_ms
@@ -106,8 +107,9 @@ class Execution:
             self._put_back(message, outcome, self._quotas.pause_ms)
             return
         try:
-            frame = Frame(message.scope, running.variables, message.id, now)
-            inputs = self._incoming(step, message, frame)
+            frame = Frame(message.scope, running.variables, message.id, now, step.id)
+            taken: list[Write] = []
+            inputs = self._incoming(step, message, frame, taken)
             if not inputs and message.kind == "port":
                 return  # waits for the other messages of its fire pattern
             if message.kind == "port":
@@ -122,16 +124,17 @@ class Execution:
             self._failed(running, plan, step, message, error, inputs, outcome, agenda)
         else:
             self._finished(running, plan, step, message, context, outcome, agenda)
+            outcome.writes.extend(taken)
         finally:
             self._quotas.release(slots)
 
-    def _incoming(self, step: Step, message: Message, frame: Frame) -> Mapping[str, Incoming]:
+    def _incoming(self, step: Step, message: Message, frame: Frame, taken: list[Write]) -> Mapping[str, Incoming]:
         if message.kind != "port":
             if message.kind in ("webhook", "timeout"):
                 return {message.kind: _arrived(message, message.content)}
             return {}
         if step.manifest.fire_patterns:
-            return self._assembler.add(step, message, self._content(step, message, frame))
+            return self._assembler.add(step, message, self._content(step, message, frame), taken)
         return {message.port: _arrived(message, self._content(step, message, frame))}
 
     def _content(self, step: Step, message: Message, frame: Frame) -> Any:
@@ -272,7 +275,7 @@ class Execution:
         now = self._tools.clock.now()
         described = describe(error)
         contents = {port: incoming.content for port, incoming in inputs.items()} or {message.port: message.content}
-        outcome.logs.append(failure(message, step, 0, now, described, contents if self._log_contents else {}))
+        outcome.logs.append(failure(message, step, now, described, contents if self._log_contents else {}))
         outcome.failures.append({"message": message, "error": described, "step": step})
         log.info(
             "step failed: %s",
@@ -328,7 +331,7 @@ class Execution:
         step = running.plan.steps.get(message.component_id) if running else None
         if step is not None:
             contents = {message.port: message.content}
-            outcome.logs.append(failure(message, step, 0, self._tools.clock.now(), error, contents))
+            outcome.logs.append(failure(message, step, self._tools.clock.now(), error, contents))
             outcome.failures.append({"message": message, "error": error, "step": step})
         self._discard(message, outcome, error)
         return outcome

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from engine.errors import BadRequest, Conflict, NotFound, TooLarge
 from engine.model.message import new_id
+from engine.model.times import iso
 from engine.ports import Cache, Doc, FileRecord, Files, Query, Where
 
 MAX_NAME = 255
@@ -148,7 +149,17 @@ class FileService:
 
 def _own(user_id: str, query: Query) -> Query:
     own = (Where("metadata.userId", "eq", user_id), Where("metadata.upload", "exists", False))
-    return replace(query, where=(*own, *query.where), include=(), exclude=())
+    return replace(query, where=(*own, *map(_as_recorded, query.where)), include=(), exclude=())
+
+
+def _as_recorded(condition: Where) -> Where:
+    """The record of a file tells its time as ISO text, whose order is that of time."""
+    if condition.path != "uploadDate" or not isinstance(condition.value, int):
+        return condition
+    try:
+        return replace(condition, value=iso(condition.value))
+    except (ValueError, OverflowError, OSError) as error:
+        raise BadRequest(f"uploadDate: {condition.value} is not a time in epoch milliseconds") from error
 
 
 def _shown(record: FileRecord) -> FileRecord:

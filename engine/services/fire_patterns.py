@@ -12,10 +12,10 @@ from typing import Any
 
 from engine.compiler import Step
 from engine.model.message import Message
-from engine.ports import Clock, Documents, Query, Where
+from engine.ports import Clock, Documents, Query, Where, Write
 from engine.rules.firing import fires
 from engine.sdk import Incoming
-from engine.services.gather import ITEMS
+from engine.services.gather import ITEMS, spent
 
 
 class Assembler:
@@ -23,8 +23,11 @@ class Assembler:
         self._documents = documents
         self._clock = clock
 
-    def add(self, step: Step, message: Message, content: Any) -> Mapping[str, Incoming]:
-        """Hold the message; return what fires with it, by port, or nothing."""
+    def add(self, step: Step, message: Message, content: Any, writes: list[Write]) -> Mapping[str, Incoming]:
+        """Hold the message; return what fires with it, by port, or nothing.
+
+        `writes` gets what forgets the messages that fired, for the settlement of a call that succeeded.
+        """
         group = f"{step.id}:fire:{message.run}"
         item = {
             "_id": f"{group}:{message.id}",
@@ -48,7 +51,8 @@ class Assembler:
                 mine = (Where("group", "eq", group), Where("taken", "eq", message.id))
                 self._documents.update_many(ITEMS, mine, {"taken": None})
                 return {}
-        return self._bundle(step, [doc["value"] for doc in taken])
+        writes.extend(spent(doc) for doc in taken)
+        return self._bundle([doc["value"] for doc in taken])
 
     def _taken(self, group: str, by: str) -> list[dict[str, Any]]:
         where = (Where("group", "eq", group), Where("taken", "eq", by))
@@ -63,7 +67,7 @@ class Assembler:
             linked.setdefault(port, set()).add(sender)
         return fires(step.manifest.fire_patterns, [p.name for p in step.manifest.in_ports], queued, linked)
 
-    def _bundle(self, step: Step, values: list[dict[str, Any]]) -> Mapping[str, Incoming]:
+    def _bundle(self, values: list[dict[str, Any]]) -> Mapping[str, Incoming]:
         by_port: dict[str, list[Incoming]] = {}
         for v in values:
             incoming = Incoming(v["content"], v["original"], v["correlationId"], v["scope"], v["sender"], v["out"])

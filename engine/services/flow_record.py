@@ -70,7 +70,10 @@ def read_changes(body: Any, limit: int) -> dict[str, Any]:
         check_ids(changes["flow"])
     rest = {name: value for name, value in changes.items() if name != "flow"}
     for what, value in (("the flow's descriptor", changes.get("flow")), ("the flow's record", rest)):
-        size = len(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+        try:
+            size = len(orjson.dumps(value))
+        except TypeError as error:  # deeper than 254 levels, or not JSON at all
+            raise BadRequest(f"{what} cannot be stored: {error}") from error
         if size > limit:
             raise TooLarge(f"{what} has {size} bytes, at most {limit} are allowed (HEADRACE_FLOW_BYTES)")
     return changes

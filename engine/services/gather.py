@@ -1,7 +1,8 @@
 """Groups of items that several messages contribute to and one takes: joins without locks (design.md §4.6).
 
 One document per item, keyed by the message that brought it; one document says that a group
-has fired. Taken items are deleted by the settlement of the message that took them.
+has fired. The settlement of the message that took items leaves only their ids: the message that
+brought one may be redelivered, and must not bring it again. Retention clears the ids away.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine.ports import Documents, Query, Where, Write
+from engine.ports import Doc, Documents, Query, Where, Write
 
 ITEMS = "gather_items"
 GROUPS = "gather_groups"
@@ -67,12 +68,17 @@ class DocumentGather:
             if len(found) < minimum:  # another message took them between the count and the update
                 self._documents.update_many(ITEMS, mine, {"taken": None})
                 return None
-        self._writes.extend(Write(ITEMS, doc["_id"], None) for doc in found)
+        self._writes.extend(spent(doc) for doc in found)
         return [doc["value"] for doc in found]
 
     def clear(self) -> None:
         self._documents.delete_many(ITEMS, (Where("group", "eq", self._group),))
         self._documents.delete(GROUPS, self._group)
+
+
+def spent(doc: Doc) -> Write:
+    """What is left of a taken item."""
+    return Write(ITEMS, doc["_id"], {key: value for key, value in doc.items() if key != "value"})
 
 
 def forget_component(documents: Documents, component_id: str) -> None:

@@ -121,7 +121,7 @@ class Lifecycle:
             derived_id(correlation, hook, step.id), running.id, running.run, running.revision, step.id, correlation,
             hook, None, {}, now, kind="start",
         )  # fmt: skip
-        properties = step.properties.evaluate(Frame({}, running.variables, message.id, now))
+        properties = step.properties.evaluate(Frame({}, running.variables, message.id, now, step.id))
         context = StepContext(self.tools, running, step, message, {}, properties)
         try:
             getattr(step.behaviour, hook)(context)

@@ -31,7 +31,6 @@ class RunningFlow:
     stage: str
     user_id: str
     variables: FlowVariables
-    webhook_base: str
     accounts: Mapping[str, str]
     plan: Plan
     active: bool = True
@@ -111,7 +110,6 @@ class Plans:
             stage=record.get("stage") or "stopped",
             user_id=record["userId"],
             variables=self.variables(record),
-            webhook_base=f"{self._base}/flows/{flow_id}/components/",
             accounts=record.get("accounts") or {},
             plan=self._compile(record.get("flow")),
         )
@@ -122,6 +120,7 @@ class Plans:
             flow_name=record.get("name") or "",
             user_id=record["userId"],
             custom_fields=record.get("customFields") or {},
+            webhook_base=f"{self._base}/flows/{record['_id']}/components/",
         )
 
     def _compile(self, flow: Any) -> Plan:

@@ -27,7 +27,7 @@ def as_text(value: Any) -> str:
         return orjson.dumps(f"(not JSON: {error})").decode()
 
 
-def record(message: Message, step: Step, n: int, now: int, text: str, port_type: str, port: str) -> Doc:
+def record(message: Message, step: Step, n: object, now: int, text: str, port_type: str, port: str) -> Doc:
     """One line of the run log: `n` tells the records of one call apart (design.md §4.5)."""
     doc = {
         "id": f"{message.id}.{message.attempt}.{n}",
@@ -65,9 +65,9 @@ def describe(error: BaseException) -> dict[str, Any]:
     return described
 
 
-def failure(message: Message, step: Step, n: int, now: int, error: dict[str, Any], inputs: Any) -> Doc:
+def failure(message: Message, step: Step, now: int, error: dict[str, Any], inputs: Any) -> Doc:
     """The log record of a failed try; `inputs` is {port: content} as far as it was known."""
-    doc = record(message, step, n, now, error["message"], "in", message.port)
+    doc = record(message, step, "e", now, error["message"], "in", message.port)
     text = as_text(inputs)
     return {
         **doc,

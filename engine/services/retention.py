@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from engine.ports import Clock, Documents, LogIndex, Where
 
 DAY = 86_400_000
+SPENT_KEPT = DAY // 24
+"""Ids of taken items are kept this long: redeliveries come within it."""
+
 GROUPS_KEPT = 7 * DAY
 """A join that has fired is remembered this long, so that late items do not open it again."""
 
@@ -22,4 +25,6 @@ class Retention:
         now = self.clock.now()
         self.log_index.delete(before_ms=now - self.log_days * DAY)
         self.documents.delete_many("continuity", (Where("expires", "lt", now),))
+        spent = (Where("created", "lt", now - SPENT_KEPT), Where("taken", "exists", True))
+        self.documents.delete_many("gather_items", spent)
         self.documents.delete_many("gather_groups", (Where("created", "lt", now - GROUPS_KEPT),))

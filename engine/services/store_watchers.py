@@ -14,7 +14,8 @@ EVENTS = ("insert", "update", "delete")
 Notify = Callable[[list[Doc]], None]
 """Takes [{eventId, flowId, componentId, content: {type, currentValue, oldValue?}}] and makes it durable.
 
-`content` is the `data` of the webhook call each component receives. `eventId` is the same when a change is told again, so that ids can be derived from it.
+`content` is the `data` of the webhook call that each component receives. `eventId` is the same
+when a change is told again, so that ids can be derived from it.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -45,17 +46,13 @@ def number_text(value: float) -> str:
         return str(value) if value.bit_length() < 4096 else "Infinity" if value > 0 else "-Infinity"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
     text = repr(value)
     mantissa, mark, exponent = text.partition("e")
     if not mark:
-        return text
-    power = int(exponent)
-    if -7 < power < 0:
-        digits = len(mantissa.replace("-", "").replace(".", ""))
-        return f"{value:.{digits - 1 - power}f}"
-    return f"{mantissa}e{power:+d}"
+        return text.removesuffix(".0") if value else "0"
+    if 1e-6 <= abs(value) < 1e21:
+        return f"{Decimal(text):f}"
+    return f"{mantissa}e{int(exponent):+d}"
 
 
 def json_text(value: Any, *, indent: bool = False) -> str:

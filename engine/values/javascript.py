@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from engine.errors import StepError
+from engine.values.convert import MAX_TEXT
 from engine.values.realm import REALM
 
 if TYPE_CHECKING:
@@ -82,15 +83,16 @@ def _run(kind: str, code: str, data: dict[str, Any], time_limit: float) -> Any:
         raise _error(f"its input is not JSON: {error}") from error
     with _pool().isolate() as isolate:
         answer = isolate.eval(f'__run("{kind}",{",".join(arguments)})', time_limit)
+    if len(answer) > MAX_TEXT:
+        raise _error(f"the result is longer than {MAX_TEXT} characters of JSON; return less")
     if answer[:1] == "v":
         try:
             return orjson.loads(answer[1:])
         except orjson.JSONDecodeError as error:
             raise _error(f"the result is not JSON text: {error}") from error
     if answer[:1] == "u":
-        raise _error(
-            f'The function returned "{answer[1:]}"; return text, a number, true, false, null, a list or object'
-        )
+        # The wording of rest-api.md §8, which clients know.
+        raise StepError(f'The function returned "{answer[1:]}"', code="JAVASCRIPT_FAILED", retryable=False)
     raise _error(answer[1:501])
 
 

@@ -18,13 +18,13 @@ from engine.values.registry import Bound, Modifier
 
 _NO_FRAME = Frame({}, FlowVariables(), "", 0)
 
-Reads = Iterator[tuple[str, str]]
+Outputs = Iterator[tuple[str, str]]
 """(component id, out port) of every output a node looks at."""
 
 
 class Node(Protocol):
     def evaluate(self, frame: Frame) -> Any: ...
-    def reads(self) -> Reads: ...
+    def outputs(self) -> Outputs: ...
 
 
 class Literal:
@@ -36,7 +36,7 @@ class Literal:
     def evaluate(self, frame: Frame) -> Any:
         return self.value
 
-    def reads(self) -> Reads:
+    def outputs(self) -> Outputs:
         return iter(())
 
 
@@ -53,7 +53,7 @@ class Output:
         ports = frame.scope.get(self.component)
         return None if ports is None else ports.get(self.port)
 
-    def reads(self) -> Reads:
+    def outputs(self) -> Outputs:
         yield self.component, self.port
 
 
@@ -78,10 +78,11 @@ class Step:
     Wrong literals fail when a message comes, not before: other messages may not pass here.
     """
 
-    __slots__ = ("bound", "index", "modifier", "named", "params")
+    __slots__ = ("bound", "contextual", "index", "modifier", "named", "params")
 
     def __init__(self, modifier: Modifier, index: int, params: tuple[Node, ...], named: dict[str, Node]) -> None:
         self.modifier = modifier
+        self.contextual = modifier.contextual
         self.index = index
         self.params = params
         self.named = named
@@ -100,18 +101,19 @@ class Step:
         bound = self.bound
         if bound is None:
             bound = self._bind(frame)
-        modifier = self.modifier
-        return modifier.run(value, bound, Call(frame, f"{place}\x1f{self.index}") if modifier.contextual else None)
+        call = Call(frame, f"{place}\x1f{self.index}") if self.contextual else None
+        return self.modifier.run(value, bound, call)
 
-    def reads(self) -> Reads:
+    def outputs(self) -> Outputs:
         for node in (*self.params, *self.named.values()):
-            yield from node.reads()
+            yield from node.outputs()
 
 
 class Unknown:
     """Stands for a modifier that the registry does not have."""
 
     __slots__ = ("name",)
+    contextual = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -123,7 +125,7 @@ class Unknown:
             retryable=False,
         )
 
-    def reads(self) -> Reads:
+    def outputs(self) -> Outputs:
         return iter(())
 
 
@@ -143,10 +145,10 @@ class Chain:
             value = step.apply(value, frame, self.place)
         return value
 
-    def reads(self) -> Reads:
-        yield from self.start.reads()
+    def outputs(self) -> Outputs:
+        yield from self.start.outputs()
         for step in self.steps:
-            yield from step.reads()
+            yield from step.outputs()
 
 
 class Text:
@@ -160,10 +162,10 @@ class Text:
     def evaluate(self, frame: Frame) -> Any:
         return "".join([p if p.__class__ is str else to_text(p.evaluate(frame)) for p in self.parts])  # type: ignore[union-attr]
 
-    def reads(self) -> Reads:
+    def outputs(self) -> Outputs:
         for part in self.parts:
             if not isinstance(part, str):
-                yield from part.reads()
+                yield from part.outputs()
 
 
 class AsText:
@@ -178,8 +180,8 @@ class AsText:
         value = self.node.evaluate(frame)
         return None if value is None else to_text(value)
 
-    def reads(self) -> Reads:
-        return self.node.reads()
+    def outputs(self) -> Outputs:
+        return self.node.outputs()
 
 
 class ListOf:
@@ -191,26 +193,27 @@ class ListOf:
     def evaluate(self, frame: Frame) -> Any:
         return [item.evaluate(frame) for item in self.items]
 
-    def reads(self) -> Reads:
+    def outputs(self) -> Outputs:
         for item in self.items:
-            yield from item.reads()
+            yield from item.outputs()
 
 
 class ObjectOf:
-    """An object whose `dynamic` keys are worked out; the others are in `template`."""
+    """An object whose `keys` are worked out, by `nodes`; the other values are in `template`."""
 
-    __slots__ = ("dynamic", "template")
+    __slots__ = ("keys", "nodes", "template")
 
-    def __init__(self, template: dict[str, Any], dynamic: tuple[tuple[str, Node], ...]) -> None:
+    def __init__(self, template: dict[str, Any], keys: tuple[str, ...], nodes: tuple[Node, ...]) -> None:
         self.template = template
-        self.dynamic = dynamic
+        self.keys = keys
+        self.nodes = nodes
 
-    def evaluate(self, frame: Frame) -> Any:
+    def evaluate(self, frame: Frame) -> dict[str, Any]:
         result = self.template.copy()
-        for key, node in self.dynamic:
+        for key, node in zip(self.keys, self.nodes):  # noqa: B905 (the argument costs more than a field)
             result[key] = node.evaluate(frame)
         return result
 
-    def reads(self) -> Reads:
-        for _, node in self.dynamic:
-            yield from node.reads()
+    def outputs(self) -> Outputs:
+        for node in self.nodes:
+            yield from node.outputs()

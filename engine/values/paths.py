@@ -48,14 +48,14 @@ def compile_path(path: str) -> Getter:
     def get(value: Any) -> Any:
         found = value
         for key, index in steps:
-            if found.__class__ is dict:
+            if isinstance(found, dict):
                 found = found.get(key)
-            elif index is not None and found.__class__ is list:
+            elif index is not None and isinstance(found, list):
                 found = found[index] if -len(found) <= index < len(found) else None
             else:
                 found = None
             if found is None:
-                return value.get(path) if value.__class__ is dict else None
+                return value.get(path) if isinstance(value, dict) else None
         return found
 
     return get
@@ -67,7 +67,7 @@ def _itself(value: Any) -> Any:
 
 def _one_key(key: str) -> Getter:
     def get(value: Any) -> Any:
-        return value.get(key) if value.__class__ is dict else None
+        return value.get(key) if isinstance(value, dict) else None
 
     return get
 

@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from sys import intern
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -40,25 +40,22 @@ _VARIABLE = re.compile(r"\$\.([^.\[\]]+)\.([^.\[\]]+)(.*)", re.DOTALL)
 _NOTHING = Literal(None)
 
 
-class Compiled:
-    """One mapping. `reads`: the outputs it looks at, as (component id, port); `constant`: looks at nothing."""
+class Compiled(ObjectOf):
+    """One mapping: `evaluate(frame)` gives field → value.
 
-    __slots__ = ("_fields",)
+    It raises StepError, not retryable, when a modifier cannot work on what it gets.
+    """
 
-    def __init__(self, fields: ObjectOf) -> None:
-        self._fields = fields
-
-    def evaluate(self, frame: Frame) -> dict[str, Any]:
-        """Field → value. Raises StepError, not retryable, when a modifier cannot work on what it gets."""
-        return cast(dict[str, Any], self._fields.evaluate(frame))
+    __slots__ = ()
 
     @property
     def reads(self) -> frozenset[tuple[str, str]]:
-        return frozenset(self._fields.reads())
+        """The outputs it looks at, as (component id, port)."""
+        return frozenset(self.outputs())
 
     @property
     def constant(self) -> bool:
-        return not self._fields.dynamic
+        return not self.nodes
 
 
 def compile_mapping(
@@ -72,20 +69,34 @@ def compile_mapping(
 
     Modifier entries the lambda does not name are ignored; malformed ones count as absent.
     """
-    template: dict[str, Any] = {}
-    dynamic: list[tuple[str, Node]] = []
+    nodes: dict[str, Node] = {}
     for field, raw in lambda_.items():
         entries = modifiers.get(field)
-        scope = _Scope(registry, entries if isinstance(entries, Mapping) else {}, field)
-        node = scope.compile(raw)
-        if isinstance(node, Literal):
-            template[intern(field)] = node.value
-            continue
-        if field in text_fields and isinstance(raw, str) and not isinstance(node, Text):
+        node = _Scope(registry, entries if isinstance(entries, Mapping) else {}, field).compile(raw)
+        if field in text_fields and isinstance(raw, str) and not isinstance(node, Literal | Text):
             node = AsText(node)
-        template[intern(field)] = None
-        dynamic.append((intern(field), node))
-    return Compiled(ObjectOf(template, tuple(dynamic)))
+        nodes[field] = node
+    return Compiled(*_split(nodes))
+
+
+def _split(nodes: Mapping[str, Node]) -> tuple[dict[str, Any], tuple[str, ...], tuple[Node, ...]]:
+    """Template, keys and nodes of an object; all keys stand in the template, to keep their order."""
+    dynamic = {intern(key): node for key, node in nodes.items() if not isinstance(node, Literal)}
+    keys = _shared_keys(tuple(dynamic))
+    if len(dynamic) == len(nodes):
+        return _blank(keys), keys, tuple(dynamic.values())
+    template = {intern(key): node.value if isinstance(node, Literal) else None for key, node in nodes.items()}
+    return template, keys, tuple(dynamic.values())
+
+
+@lru_cache(maxsize=4096)
+def _shared_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return keys
+
+
+@lru_cache(maxsize=4096)
+def _blank(keys: tuple[str, ...]) -> dict[str, Any]:
+    return dict.fromkeys(keys)
 
 
 def compile_properties(
@@ -129,10 +140,9 @@ class _Scope:
             items = tuple(self.compile(item, depth + 1) for item in value)
             return Literal(value) if all(isinstance(i, Literal) for i in items) else ListOf(items)
         nodes = {key: self.compile(item, depth + 1) for key, item in value.items()}
-        dynamic = tuple((key, node) for key, node in nodes.items() if not isinstance(node, Literal))
-        if not dynamic:
+        if all(isinstance(node, Literal) for node in nodes.values()):
             return Literal(value)
-        return ObjectOf({k: n.value if isinstance(n, Literal) else None for k, n in nodes.items()}, dynamic)
+        return ObjectOf(*_split(nodes))
 
     def text(self, text: str) -> Node:
         parts: list[str | Node] = []
@@ -160,14 +170,18 @@ class _Scope:
                 return node
             modifier = self.registry.get(id)
             if modifier is not None and modifier.input is None:
-                return Chain(_NOTHING, self.functions([{"name": id}]), id)
+                return self.chain(_NOTHING, [{"name": id}], id)
             return _NOTHING if _UUID.fullmatch(id) else None
         variable = entry.get("variable")
         start = _variable(variable if isinstance(variable, str) else id) or _NOTHING
         functions = entry.get("functions")
         if not isinstance(functions, list) or not functions:
             return start
-        return Chain(start, self.functions(functions), id)
+        return self.chain(start, functions, id)
+
+    def chain(self, start: Node, functions: list[Any], place: str) -> Node:
+        steps = self.functions(functions)
+        return Chain(start, steps, place if any(step.contextual for step in steps) else "")
 
     def functions(self, functions: list[Any]) -> tuple[Step | Unknown, ...]:
         try:

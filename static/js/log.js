@@ -116,6 +116,7 @@ class Log {
 
   filter() {
     this.version += 1;
+    this.root.toggleAttribute("data-filtered", this.fields.length > 0);
     for (const field of this.form.querySelectorAll("[data-shown-if]")) field.hidden = !this.form.elements[field.dataset.shownIf].value;
     return this.load(true);
   }

@@ -13,6 +13,7 @@
 import { bind } from "./bind.js";
 
 const POLL = 5000;
+const AGAIN = 300;
 const RETRY_MOST = 15000;
 
 /** Splits a text/event-stream: push(text) returns the complete messages {id, event, data}. */
@@ -50,9 +51,9 @@ export class Reader {
       const outcome = await this.#once();
       if (this.abort.signal.aborted) return;
       failures = outcome === "ended" ? 0 : failures + 1;
-      if (outcome === "ended") continue;
-      this.state(outcome);
-      await this.wait(outcome === "polling" ? POLL : Math.min(RETRY_MOST, 500 * 2 ** failures), this.abort.signal);
+      if (outcome !== "ended") this.state(outcome);
+      const pause = { ended: AGAIN, polling: POLL }[outcome] ?? Math.min(RETRY_MOST, 500 * 2 ** failures);
+      await this.wait(pause, this.abort.signal);
       if (outcome === "polling" && !this.abort.signal.aborted) this.refresh();
     }
   }

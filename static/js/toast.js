@@ -1,7 +1,7 @@
 /**
  * Short news in the corner of the page.
  *
- * toast(text, tone) shows one; tone "success" goes away by itself, "error" stays until dismissed.
+ * toast(text, tone) shows one, once however often it is said; tone "success" goes away by itself, "error" stays until dismissed.
  * The server says the same with the header HX-Trigger: {"toast": {"text": …, "tone": …}}.
  * A failed htmx request shows its page's [data-error-message], or that there was no answer.
  * Needs #toasts (popover=manual, a live region) and <template id="toast"> of base.html.
@@ -16,6 +16,7 @@ export function toast(text, tone = "success") {
   item.querySelector("p").textContent = text;
   if (tone === "error") use.setAttribute("href", use.getAttribute("href").replace(/#.*/, "#circle-alert"));
   item.querySelector("button").addEventListener("click", () => dismiss(box, item));
+  for (const other of box.children) if (other.querySelector("p").textContent === text) other.remove();
   // Shown again for each, so that it lies above a dialog that opened since.
   if (box.matches(":popover-open")) box.hidePopover();
   box.showPopover();

@@ -95,6 +95,7 @@ class Recorder:
         self.listeners: dict[str, Mapping[str, Any]] = {}
         self.calls: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = []
         self.locked: list[str] = []
+        self.log_queries: list[str] = []
         self.stopped = False
         self.max_wait: Any = None
         self.flow = dict(flow or {component_id: {"type": type, "label": label or "", "source": {}}})
@@ -342,7 +343,8 @@ class Recorder:
         return self.world.api(method, path, body, dict(query or {}))
 
     def run_log(self, *, query: str = "", size: int = 100, search_after: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
-        """`query` is not looked at: the test gives only records that match."""
+        """`query` is only recorded: the test gives records that match."""
+        self.log_queries.append(query)
         found = [r for r in self.world.log_records if not search_after or tuple(r["sort"]) > tuple(search_after)]
         return copy(sorted(found, key=lambda r: tuple(r["sort"]))[:size])  # type: ignore[no-any-return]
 
@@ -365,14 +367,9 @@ class Recorder:
         self._pending.append(lambda: setattr(self, "stopped", True))
 
     def eval_javascript(self, code: str, data: Any = None) -> Any:
-        from py_mini_racer import JSEvalException, MiniRacer
+        from engine.values import javascript
 
-        with MiniRacer() as isolate:
-            isolate.eval(f"var $data = {orjson.dumps(data).decode()};")
-            try:
-                return isolate.eval(code, timeout_sec=1.0)
-            except JSEvalException as error:
-                raise StepError(f"JavaScript failed: {error}", retryable=False) from error
+        return javascript.evaluate(code, data)
 
 
 def run(

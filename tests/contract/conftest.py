@@ -7,7 +7,9 @@ builds it. Suites of the bus and the log index use the same `database` and `cloc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -102,8 +104,6 @@ def cache(request: pytest.FixtureRequest) -> Cache:
 @pytest.fixture
 def together() -> Callable[..., list[object]]:
     """Run a function in several threads that begin at the same moment; its results, in any order."""
-    from concurrent.futures import ThreadPoolExecutor
-    from threading import Barrier
 
     def run(work: Callable[[int], object], threads: int = 8) -> list[object]:
         barrier = Barrier(threads)

@@ -14,7 +14,7 @@ Together = Callable[..., list[Any]]
 
 
 def test_a_document_comes_back_as_it_was_put(documents: Documents) -> None:
-    doc = {
+    doc: dict[str, Any] = {
         "_id": "u1/ü \"'%",
         "text": "zwei\nZeilen \u2028 \x00 \U0001f600",
         "number": 1.5,

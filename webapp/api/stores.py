@@ -185,9 +185,9 @@ def _entry_query() -> Query:
 
 def _value() -> Any:
     """What is sent as JSON is read as JSON; anything else is text, unless nobody says what it is and it is JSON."""
+    data = request.get_data()
     if request.mimetype == "application/json":
-        return read_json() if request.content_length != 0 else None
-    data = request.get_data(cache=False, parse_form_data=False)
+        return read_json() if data else None
     if request.mimetype in ("", "application/x-www-form-urlencoded", "application/octet-stream"):
         try:
             return orjson.loads(data)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
-from flask import Blueprint, render_template, request
+from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
@@ -19,7 +19,7 @@ from webapp.current import platform
 from webapp.pages import log_rows
 from webapp.pages.flow_steps import labels_of, lookup_in, steps_of
 from webapp.pages.flows import row
-from webapp.pages.layout import fragment, note
+from webapp.pages.layout import fragment, note, tell
 from webapp.session import caller
 
 pages = Blueprint("pages_flow", __name__)
@@ -49,8 +49,8 @@ def show(flow_id: str) -> ResponseReturnValue:
     )
 
 
-def _head(record: Doc, by: Caller, problem: HeadraceError | None = None) -> dict[str, Any]:
-    return {"flow": row(record, by), "problem": problem}
+def _head(record: Doc, by: Caller) -> dict[str, Any]:
+    return {"flow": row(record, by)}
 
 
 def _hook_base(flow_id: str) -> str:
@@ -86,11 +86,12 @@ def start_or_stop(flow_id: str, verb: str) -> ResponseReturnValue:
         lifecycle.start(flow_id) if verb == "start" else lifecycle.stop(flow_id)
     except HeadraceError as error:
         problem = error
-    record = platform().flows.get(flow_id, by)
-    if "flow-head" not in request.headers.get("HX-Target", "") and problem is not None:
-        events = note(f"“{record.get('name')}” could not {verb}: {problem.message}", "error")
-        return fragment("parts/flow_head.html", events=events, **_head(record, by))
-    return fragment("parts/flow_head.html", events={"flows-changed": {}}, **_head(record, by, problem))
+    events: dict[str, Any] = {} if problem else {"flows-changed": {}}
+    if "flow-head" not in request.headers.get("HX-Target", ""):
+        text = f"“{record.get('name')}” could not {verb}: {problem.message}" if problem else ""
+        return tell(Response(status=204), note(text, "error") if problem else events)
+    head = _head(platform().flows.get(flow_id, by), by)
+    return fragment("parts/flow_started.html", events=events, problem=problem, **head)
 
 
 @pages.put("/app/flows/<flow_id>/name")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from engine.errors import BadRequest
+from engine.errors import BadRequest, NotFound
 from engine.ports import Doc
+from engine.rules.acl import Caller
 from webapp.current import platform
 from webapp.pages import log_rows
 from webapp.pages.flow_steps import labels_of, lookup_in
@@ -45,16 +46,29 @@ def _render(app: Flask, here: Platform, flow_id: str, records: list[Doc]) -> str
 @pages.get("/app/stream")
 def stream() -> Response:
     hub: StreamHub = current_app.extensions[HUB]
-    topics = read_topics(request.args.get("topics", ""))
-    by = caller()
-    for flow_id in {topic.partition(":")[2] for topic in topics}:
-        platform().flows.get(flow_id, by)
+    topics = _readable(read_topics(request.args.get("topics", "")), caller())
     last = request.headers.get("Last-Event-ID", "")
     opened = hub.open(topics, int(last) if last.isdecimal() and len(last) < 16 else None)
     response = Response(hub.events(opened), mimetype="text/event-stream")
     response.headers.update({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     response.call_on_close(lambda: hub.leave(opened))
     return response
+
+
+def _readable(topics: frozenset[str], by: Caller) -> frozenset[str]:
+    """Without those of flows that are gone, as on a list somebody else just deleted from. Raises NotFound for none."""
+    readable = set()
+    problem: NotFound | None = None
+    for flow_id in {topic.partition(":")[2] for topic in topics}:
+        try:
+            platform().flows.get(flow_id, by)
+        except NotFound as error:
+            problem = error
+        else:
+            readable.add(flow_id)
+    if problem is not None and not readable:
+        raise problem
+    return frozenset(topic for topic in topics if topic.partition(":")[2] in readable)
 
 
 def read_topics(text: str) -> frozenset[str]:

@@ -54,11 +54,10 @@ def detail(flow_id: str, record_id: str) -> ResponseReturnValue:
     by = caller()
     record = platform().logs.get(by, record_id)
     flow = platform().flows.get(record["flowId"], by)
+    labels = labels_of(flow.get("flow") or {}, lookup_in(platform().catalogue))
     return fragment(
         "parts/log_detail.html",
-        row=log_rows.row(
-            {**record, "_id": record_id}, labels_of(flow.get("flow") or {}, lookup_in(platform().catalogue))
-        ),
+        row=log_rows.row({**record, "_id": record_id}, labels),
         record=record,
         message=log_rows.content(record.get("msg")),
         problem=log_rows.content(record.get("err")),

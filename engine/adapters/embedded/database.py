@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
+from sqlalchemy_utils import database_exists
 
 from engine.errors import HeadraceError, Unavailable
 
@@ -86,6 +87,8 @@ class Database:
         self._wake = threading.Event()
         self._closing = False
         self.fault: HeadraceError | None = None
+        if path.exists() and path.stat().st_size and not database_exists(self.engine.url):
+            raise Unavailable(f"{path.name}: the database file is damaged", code="STORAGE")
         try:
             self._writer_connection = self.engine.connect()
         except exc.DBAPIError as error:
@@ -170,11 +173,13 @@ class Database:
 
     def _perform(self, connection: sa.Connection, job: _Job) -> tuple[Any, BaseException | None]:
         assert job.work is not None
-        savepoint = connection.begin_nested()
+        # not begin_nested: its bookkeeping costs more than most of the work done inside
+        connection.exec_driver_sql("SAVEPOINT job")
         try:
             result = job.work(connection)
         except Exception as error:  # noqa: BLE001 - it belongs to the one who submitted the work
-            savepoint.rollback()
+            connection.exec_driver_sql("ROLLBACK TO job")
+            connection.exec_driver_sql("RELEASE job")
             if isinstance(error, exc.OperationalError | exc.DatabaseError) and not isinstance(
                 error, exc.IntegrityError
             ):
@@ -182,7 +187,7 @@ class Database:
                 ours.__cause__ = error
                 return None, ours
             return None, error
-        savepoint.commit()
+        connection.exec_driver_sql("RELEASE job")
         return result, None
 
     def _failed(self, jobs: list[_Job], error: Exception) -> None:

@@ -179,5 +179,5 @@ def _projected(doc: Doc, query: Query) -> Doc:
 
 def _conflict(target: _Collection, error: exc.IntegrityError) -> Conflict:
     """SQLite names the index, and the index is named after its fields."""
-    _, _, field = str(error.orig).rstrip("'").rpartition(f"ix_{target.table.name}_")
+    _, _, field = str(error.orig).rstrip("'").rpartition(f"ux_{target.table.name}_")
     return Conflict(f"{target.name}: another document has the same {field or 'id'}", code="DUPLICATE")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ sa.Index("log_created", _table.c.created)
 sa.Index("log_flow", _table.c.flowId, _table.c.created)
 sa.Index("log_correlation", _table.c.correlationId)
 # Errors are few and asked for often (engine.md §5, OnError polls for them); this index costs nothing else.
-sa.Index("log_errors", _table.c.flowId, _table.c.created, sqlite_where=_table.c.severity == "error")
+sa.Index("log_errors", _table.c.severity, _table.c.flowId, _table.c.created, sqlite_where=_table.c.severity == "error")
 
 _searched = ", ".join(f'"{name}"' for name in SEARCHED)
 # detail=full is needed for phrases; column sizes serve ranking only, and nothing is ranked here.
@@ -102,6 +103,9 @@ class LogMonth:
         self.path = folder / f"log-{name}.db"
         self._readers = _engine(self.path, "rw")
         self._writer: sa.Connection | None = None
+        self._open = 0
+        self._gone = False
+        self._left = threading.Condition()
 
     # -- writing
 
@@ -142,12 +146,19 @@ class LogMonth:
         return len(found)
 
     def remove(self) -> int:
-        """Delete the file; readers that have it open finish undisturbed. The number of records it held."""
+        """Delete the file once those reading it have left. The number of records it held.
+
+        SQLite must not lose a file it is opening: a reader would pair the old database with the
+        log of its successor. Waiting is bounded by READ_SECONDS.
+        """
         try:
             with self.reading() as connection:
                 held: int = connection.exec_driver_sql("SELECT count(*) FROM log").scalar_one()
         except HeadraceError:  # a damaged file is removed as well
             held = 0
+        with self._left:
+            self._gone = True
+            self._left.wait_for(lambda: self._open == 0)
         self.close()
         _unlink(self.path)
         return held
@@ -165,9 +176,7 @@ class LogMonth:
             raise translate(error, self.path) from error
 
     def _open_writer(self) -> sa.Connection:
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _unlink(self.path)  # what a reader of a removed file may have left
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = _engine(self.path, "rwc").connect()
         with connection.begin():
             _metadata.create_all(connection)
@@ -188,6 +197,10 @@ class LogMonth:
     @contextmanager
     def reading(self, seconds: float = READ_SECONDS) -> Iterator[sa.Connection]:
         """A connection for one search. Raises MonthGone, TimedOut, Unavailable."""
+        with self._left:
+            if self._gone:
+                raise MonthGone(f"{self.path.name} is gone")
+            self._open += 1
         try:
             with self._readers.connect() as connection:
                 _limit_time(connection, seconds)
@@ -203,6 +216,10 @@ class LogMonth:
             if "no such table" in text or not self.path.exists():
                 raise MonthGone(f"{self.path.name} is gone") from error
             raise translate(error, self.path) from error
+        finally:
+            with self._left:
+                self._open -= 1
+                self._left.notify_all()
 
 
 def _engine(path: Path, mode: str) -> sa.Engine:

@@ -65,8 +65,9 @@ def table_source(
         plain = [path.removeprefix("!") for path in declared]
         paths.update(plain)
         title = "_".join((name, *(path.replace(".", "_") for path in plain)))
-        expressions = [sa.text(_indexed_sql(path)) for path in plain]
-        sa.Index(f"ix_{title}", *expressions, unique=declared[0].startswith("!"), _table=table)
+        unique = declared[0].startswith("!")
+        # "u" in the name: an index that becomes unique in a later release is another one
+        sa.Index(f"{'ux' if unique else 'ix'}_{title}", *map(_indexed_text, plain), unique=unique, _table=table)
     return table, Source(table.c.id, table.c.doc, frozenset(paths))
 
 
@@ -136,7 +137,6 @@ def _holds(source: Source, path: str, test: Test) -> Condition:
         kind = sa.func.json_type(document, place)
         item = _each(document, place)
         return sa.case(
-            (kind == "object", sa.false()),
             (kind == "array", _exists(item, test(item.c.value, item.c.type))),
             else_=test(sa.func.json_extract(document, place), kind),
         )
@@ -222,6 +222,10 @@ def _json_path(segments: tuple[str, ...]) -> str:
 def _indexed_sql(path: str) -> str:
     """The text must be the same in the index and in the query, or the index is not used."""
     return f"json_extract(doc, '{_json_path(_segments(path))}')"
+
+
+def _indexed_text(path: str) -> sa.TextClause:
+    return sa.text(_indexed_sql(path))
 
 
 def _indexed(path: str) -> sa.ColumnElement[Any]:

@@ -60,9 +60,10 @@ def test_icons_are_small_svg_line_drawings(path: str) -> None:
 @pytest.mark.parametrize("type", TYPES)
 def test_schemas_compile(type: str) -> None:
     found = manifest(type)
-    for schema in (found.properties_schema, *(port.schema for port in (*found.in_ports, *found.out_ports))):
+    ports = [*(p.schema for p in found.in_ports), *(p.schema for p in found.out_ports)]
+    for schema in (found.properties_schema, *ports):
         if schema is not None:
-            jsonschema_rs.Draft7Validator(schema)
+            jsonschema_rs.Draft7Validator(dict(schema))
 
 
 def sources(node: Any) -> Iterator[dict[str, Any]]:

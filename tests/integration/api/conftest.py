@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class User:
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         if json is not None:
-            kwargs["json"] = json
+            kwargs |= {"data": dumps(json), "content_type": "application/json"}
         answer = self.client.open(path, method=method, headers=headers, **kwargs)
         return Answer(answer.status_code, answer.headers, answer.get_data())
 

@@ -165,6 +165,15 @@ def test_too_large_a_descriptor_is_413(ann: User) -> None:
     assert ann.post("/flows", {"thumbnail": "y" * 3 * 1024 * 1024}).status_code == 413
 
 
+def test_too_deep_a_flow_is_400(ann: User) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"x": deep}
+    answer = ann.post("/flows", {"flow": {"a": {"type": "t", "config": {"properties": {"x": deep}}}}})
+    assert answer.status_code == 400
+    assert "descriptor" in answer.json["message"]
+
+
 def test_lists_sort_page_search_and_project(ann: User, bob: User) -> None:
     ids = {name: make(ann, name=name, customFields={"n": n}) for n, name in enumerate(("b", "a", "C"))}
     make(bob, name="not ann's")

@@ -56,9 +56,9 @@ FLOW = {"begin": {"type": "acme.test.core.Begin", "source": {}}, "one": step("be
 
 @pytest.fixture
 def flow_id(ann: User, platform: wiring.Platform) -> str:
-    id = str(ann.post("/flows", {"name": "F", "flow": FLOW}).json["flowId"])
-    platform.lifecycle.start(id)
-    return id
+    created = str(ann.post("/flows", {"name": "F", "flow": FLOW}).json["flowId"])
+    platform.lifecycle.start(created)
+    return created
 
 
 def store(platform: wiring.Platform, flow_id: str, **changes: Any) -> Message:

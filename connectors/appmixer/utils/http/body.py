@@ -57,9 +57,7 @@ def query_of(body: Any) -> Mapping[str, Any]:
         body = body.decode("utf-8", "replace")
     value = json_or_none(body) if isinstance(body, str) else body
     if value is None:
-        value = dict(parse_qsl(body, keep_blank_values=True)) if isinstance(body, str) else {}
-        if body and not value:
-            raise wrong(f"body: must be a JSON object of query parameters, not {body!r}")
+        value = dict(parse_qsl(body, keep_blank_values=True)) if isinstance(body, str) and "=" in body else body or {}
     if not isinstance(value, Mapping):
         raise wrong(f"body: must be a JSON object of query parameters, not {value!r}")
     return value
@@ -80,18 +78,22 @@ def opened(context: Context, content: Mapping[str, Any], headers: Headers) -> It
         file_id = content.get("fileId")
         if not isinstance(file_id, str) or not file_id:
             raise wrong("fileId: choose the file to send, or another kind of body")
-        size = {"content-length": str(context.file_info(file_id).length)}
+        own = {"content-length": str(context.file_info(file_id).length)}
+        kept = with_defaults(_without(headers, *own), {"content-type": "application/octet-stream"})
         with context.open_file(file_id) as file:
-            yield file, with_defaults({**headers, **size}, {"content-type": "application/octet-stream"})
+            yield file, {**kept, **own}
     elif kind == "form-data":
         form = _Form(context, entries(content.get("bodyFormData"), "ADD"))
-        own = ("content-type", "content-length")  # only we know the boundary and the length
-        kept = {name: text for name, text in headers.items() if name.lower() not in own}
-        yield io.BufferedReader(form, CHUNK), {**kept, **form.headers}
+        # only we know the boundary and the length
+        yield io.BufferedReader(form, CHUNK), {**_without(headers, *form.headers), **form.headers}
     elif kind == "raw":
         yield raw(given_body(content), headers)
     else:
         raise wrong(f"bodyType: must be raw, form-data or binary, not {kind!r}")
+
+
+def _without(headers: Headers, *names: str) -> Headers:
+    return {name: text for name, text in headers.items() if name.lower() not in names}
 
 
 class _Form(io.RawIOBase):

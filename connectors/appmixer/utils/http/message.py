@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from email.message import Message
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
@@ -53,15 +53,16 @@ def send(
     """Make the call. → {body, headers, request, statusCode}. Raises StepError, also for an answer that is not 2xx."""
     if not is_web_address(url):
         raise wrong(f"url: must be an http or https address, not {url!r}")
-    url, headers = _credentials(url, with_defaults(headers, {"accept": "application/json, */*"}))
+    headers = with_defaults(headers, {"accept": "application/json, */*"})
     answer = context.http.request(method, url, headers=headers, body=body)
+    shown = _without_login(url)
     content = content_of(answer.body, encoding)
     if not 200 <= answer.status < 300:
-        raise _refused(method, url, answer.status, content)
+        raise _refused(method, shown, answer.status, content)
     return {
         "body": content,
         "headers": _headers_json(answer),
-        "request": {"uri": _uri(url), "method": method, "headers": headers},
+        "request": {"uri": _uri(shown), "method": method, "headers": headers},
         "statusCode": answer.status,
     }
 
@@ -85,14 +86,10 @@ def content_of(body: bytes, encoding: str | None) -> Any:
         return {"type": "Buffer", "data": list(body)} if encoding in BYTES else text
 
 
-def _credentials(url: str, headers: Headers) -> tuple[str, Headers]:
-    """User and password in an address are sent as a header instead."""
+def _without_login(url: str) -> str:
+    """The address without user and password, which go out as a header but belong in no log."""
     parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url, headers
-    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
-    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return plain, with_defaults(headers, {"authorization": "Basic " + base64.b64encode(login).decode()})
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _refused(method: str, url: str, status: int, content: Any) -> StepError:

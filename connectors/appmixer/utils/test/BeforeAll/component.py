@@ -31,6 +31,8 @@ class BeforeAll(Component):
         run = context.uuid()
         now = round(context.now().timestamp() * 1000)
         seconds = context.config.get("syncTimeout") or WAIT
+        if (before := run_id(context)) not in (None, run):
+            context.gather(f"ready:{before}").clear()
         context.flow_state.set(RUN, {"started": iso(context.now()), "runId": run})
         context.state.set("scope", context.messages["in"].scope)
         context.state.set("timeoutId", context.set_timeout({"runId": run}, seconds * 1000))

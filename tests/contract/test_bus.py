@@ -1,0 +1,279 @@
+"""Contract of ports.Bus: nothing is lost, nothing is acknowledged early, flows take turns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.adapters.embedded import bus as embedded_bus
+from engine.adapters.embedded.bus import SqliteBus
+from engine.adapters.embedded.database import Database
+from engine.adapters.embedded.documents import SqliteDocuments
+from engine.adapters.embedded.query_sql import register_functions
+from engine.errors import HeadraceError
+from engine.model.message import Message, new_id
+from engine.ports import Bus, Delivery, Documents, Settlement, Write
+
+WAIT = 10
+
+
+class Installation:
+    """A bus with its documents; `crash` drops all memory and opens the same store again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open()
+
+    def _open(self) -> None:
+        self.database = Database(self._folder / "headrace.db", on_connect=(register_functions,))
+        self.documents: Documents = SqliteDocuments(self.database)
+        self.bus: Bus = SqliteBus(self.database)
+
+    def crash(self) -> None:
+        self.bus.close()
+        self.database.close()
+        self._open()
+
+    def close(self) -> None:
+        self.bus.close()
+        self.database.close()
+
+
+@pytest.fixture(params=["embedded"])
+def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
+    opened = Installation(tmp_path)
+    yield opened
+    opened.close()
+
+
+def message(flow_id: str = "flow", content: Any = None, id: str | None = None) -> Message:
+    key = id or new_id()
+    return Message(key, flow_id, 1, 1, "component", key, "in", content, {"a": {"out": 1}}, 1_790_000_000_000)
+
+
+class Collector:
+    """Takes deliveries and lets tests wait for a number of them."""
+
+    def __init__(self) -> None:
+        self.got: list[Delivery] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, delivery: Delivery) -> None:
+        with self._changed:
+            self.got.append(delivery)
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> list[Delivery]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.got) >= count, WAIT), f"only {len(self.got)} of {count} came"
+            return list(self.got)
+
+    def contents(self) -> list[Any]:
+        return [d.message.content for d in self.got]
+
+
+def test_a_message_arrives_as_it_was_published(installation: Installation) -> None:
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    sent = message(content={"deep": [1, None, "ř"]})
+    installation.bus.publish([sent]).result(WAIT)
+    assert collector.wait(1)[0].message == sent
+
+
+def test_unsettled_messages_come_back_after_a_crash_and_settled_ones_do_not(installation: Installation) -> None:
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    installation.bus.publish([message(content=n) for n in range(3)]).result(WAIT)
+    first = collector.wait(3)[0]
+    installation.bus.settle(first, Settlement()).result(WAIT)
+    installation.crash()
+    again = Collector()
+    installation.bus.consume(again, 10)
+    again.wait(2)
+    assert sorted(again.contents()) == sorted(set(range(3)) - {first.message.content})
+    assert all(d.redelivered for d in again.got)
+
+
+def test_a_settlement_is_durable_as_a_whole(installation: Installation) -> None:
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    installation.bus.publish([message(content="parent")]).result(WAIT)
+    parent = collector.wait(1)[0]
+    child = message(content="child")
+    record = {"id": "r1", "created": 1_790_000_000_000, "flowId": "flow", "msg": "x"}
+    timer = Write("timers", "t1", {"_id": "t1", "due": 5})
+    installation.bus.settle(parent, Settlement([child], [record], [timer])).result(WAIT)
+    installation.crash()
+    again = Collector()
+    installation.bus.consume(again, 10)
+    assert again.wait(1)[0].message == child
+    assert installation.documents.get("timers", "t1") == {"_id": "t1", "due": 5}
+    batch = installation.bus.take_logs(10, WAIT)
+    assert batch is not None
+    assert batch.records == [record]
+
+
+def test_a_failed_settlement_changes_nothing_and_can_be_offered_again(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    installation.bus.publish([message(content="parent")]).result(WAIT)
+    parent = collector.wait(1)[0]
+    settlement = Settlement([message(content="child")])
+    with monkeypatch.context() as broken:
+        broken.setattr(embedded_bus, "_DELETE", "DELETE FROM no_such_table WHERE id = ?")
+        with pytest.raises(HeadraceError):
+            installation.bus.settle(parent, settlement).result(WAIT)
+    assert installation.bus.depth("flow") == 1
+    installation.bus.settle(parent, settlement).result(WAIT)
+    assert collector.wait(2)[1].message.content == "child"
+    assert installation.bus.depth("flow") == 1
+
+
+def test_a_document_that_cannot_be_stored_stores_nothing_else(installation: Installation) -> None:
+    bad = Write("timers", "t1", {"_id": "t1", "due": object()})
+    with pytest.raises(HeadraceError):
+        installation.bus.settle(None, Settlement([message()], [], [bad])).result(WAIT)
+    assert installation.bus.depth() == 0
+
+
+def test_a_repeated_message_is_delivered_once(installation: Installation) -> None:
+    collector = Collector()
+    one = message(content="once")
+    installation.bus.publish([one]).result(WAIT)
+    installation.bus.publish([one, message(content="other")]).result(WAIT)
+    installation.bus.consume(collector, 10)
+    collector.wait(2)
+    assert sorted(collector.contents()) == ["once", "other"]
+    assert installation.bus.depth() == 2
+
+
+def test_prefetch_bounds_what_is_unsettled(installation: Installation) -> None:
+    collector = Collector()
+    installation.bus.publish([message(content=n) for n in range(5)]).result(WAIT)
+    installation.bus.consume(collector, 2)
+    first = collector.wait(2)
+    assert len(collector.got) == 2
+    installation.bus.settle(first[0], Settlement()).result(WAIT)
+    collector.wait(3)
+    assert len(collector.got) == 3
+
+
+def test_flows_take_turns(installation: Installation) -> None:
+    installation.bus.publish([message("busy", n) for n in range(50)]).result(WAIT)
+    installation.bus.publish([message("quiet", "hello")]).result(WAIT)
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    collector.wait(10)
+    assert "hello" in collector.contents()[:3]
+
+
+def test_more_messages_than_the_window_all_arrive_in_order(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_bus, "WINDOW", 20)
+    for start in range(0, 100, 10):
+        installation.bus.publish([message(content=start + n) for n in range(10)]).result(WAIT)
+    collector = Collector()
+    installation.bus.consume(collector, 1000)
+    deliveries = collector.wait(100)
+    assert collector.contents() == list(range(100))
+    for delivery in deliveries:
+        installation.bus.settle(delivery, Settlement()).result(WAIT)
+    assert installation.bus.depth() == 0
+    installation.crash()
+    assert installation.bus.depth() == 0
+
+
+def test_messages_published_while_the_window_is_read_in_are_not_lost(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_bus, "WINDOW", 8)
+    seen: list[int] = []
+    done = threading.Event()
+
+    def handle(delivery: Delivery) -> None:
+        seen.append(delivery.message.content)
+        installation.bus.settle(delivery, Settlement())
+        if len(seen) == 400:
+            done.set()
+
+    installation.bus.consume(handle, 4)
+    threads = [
+        threading.Thread(
+            target=lambda base=base: [
+                installation.bus.publish([message(content=base + n)]) for n in range(100)
+            ]
+        )
+        for base in (0, 100, 200, 300)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    assert done.wait(WAIT), f"only {len(seen)} came"
+    assert sorted(seen) == list(range(400))
+
+
+def test_remove_takes_the_waiting_messages_of_one_flow(installation: Installation) -> None:
+    installation.bus.publish([message("gone", n) for n in range(5)]).result(WAIT)
+    installation.bus.publish([message("kept", "k")]).result(WAIT)
+    messages, count = installation.bus.remove("gone", 3)
+    assert [m.content for m in messages] == [0, 1, 2]
+    assert count == 5
+    assert installation.bus.depth("gone") == 0
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    assert [d.message.content for d in collector.wait(1)] == ["k"]
+    installation.crash()
+    assert installation.bus.depth() == 1
+
+
+def test_nothing_is_delivered_after_consuming_stopped(installation: Installation) -> None:
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    installation.bus.stop_consuming()
+    installation.bus.publish([message()]).result(WAIT)
+    assert collector.got == []
+    assert installation.bus.depth() == 1
+
+
+def test_log_records_stay_until_done(installation: Installation) -> None:
+    records = [{"id": str(n), "created": 1, "flowId": "f"} for n in range(5)]
+    for record in records:
+        installation.bus.settle(None, Settlement(logs=[record])).result(WAIT)
+    batch = installation.bus.take_logs(3, WAIT)
+    assert batch is not None
+    assert [r["id"] for r in batch.records] == ["0", "1", "2"]
+    installation.crash()  # before they were said to be done
+    again = installation.bus.take_logs(10, WAIT)
+    assert again is not None
+    assert [r["id"] for r in again.records] == ["0", "1", "2", "3", "4"]
+    installation.bus.logs_done(again)
+    installation.crash()
+    assert installation.bus.take_logs(10, 0) is None
+
+
+def test_more_log_records_than_the_window_are_all_taken(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_bus, "LOG_WINDOW", 5)
+    for n in range(40):
+        installation.bus.settle(None, Settlement(logs=[{"id": n}])).result(WAIT)
+    taken: list[int] = []
+    while (batch := installation.bus.take_logs(7, 0)) is not None:
+        taken += [r["id"] for r in batch.records]
+        installation.bus.logs_done(batch)
+    assert taken == list(range(40))
+
+
+def test_publishing_resolves_for_every_thread(
+    installation: Installation, together: Callable[..., list[object]]
+) -> None:
+    together(lambda n: installation.bus.publish([message(content=n)]).result(WAIT))
+    assert installation.bus.depth("flow") == 8

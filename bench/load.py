@@ -30,6 +30,15 @@ def request(path: str) -> bytes:
     return head.encode() + BODY
 
 
+def complete(answer: bytes) -> bool:
+    """Whether head and body have arrived; the server may send them apart."""
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    if not blank:
+        return False
+    at = head.lower().find(b"content-length:")
+    return at < 0 or len(body) >= int(head[at + 15 :].split(b"\r\n", 1)[0])
+
+
 def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[str, float]:
     """Send until the time is over. Latencies in ms; `failed` counts answers other than 2xx."""
     requests = [request(p) for p in paths]
@@ -37,6 +46,7 @@ def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[s
     times: list[float] = []
     failed = 0
     sent: dict[socket.socket, float] = {}
+    parts: dict[socket.socket, bytes] = {}
     clock = time.perf_counter
     began = clock()
     for _ in range(connections):
@@ -49,11 +59,15 @@ def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[s
     while sent:
         for key, _ in selector.select(5):
             connection = key.fileobj  # type: ignore[assignment]
-            answer = connection.recv(65536)
+            received = connection.recv(65536)
+            answer = parts.pop(connection, b"") + received
+            if received and not complete(answer):
+                parts[connection] = answer
+                continue
             now = clock()
             times.append(now - sent[connection])
             failed += not answer.startswith(b"HTTP/1.1 2")
-            if now < ends and answer:
+            if now < ends and received:
                 sent[connection] = clock()
                 connection.sendall(random.choice(requests))
             else:

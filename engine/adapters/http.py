@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Url, make_headers, parse_url
 
 from engine.adapters.http_errors import call_error
-from engine.adapters.http_guard import AddressGuard, guarded_pool, time_limit
+from engine.adapters.http_guard import AddressGuard, allowed_addresses, guarded_pool, time_limit
 from engine.errors import StepError
 from engine.ports import HttpResponse
 
@@ -54,7 +54,8 @@ class OutboundHttp:
     """`allow` as in the setting HEADRACE_HTTP_ALLOW; `max_bytes` bounds every answer. Thread-safe."""
 
     def __init__(self, allow: tuple[str, ...], max_bytes: int) -> None:
-        self._pools = guarded_pool(AddressGuard(allow))
+        self._guard = AddressGuard(allow)
+        self._pools = guarded_pool(self._guard)
         self._max_bytes = max_bytes
 
     def request(
@@ -78,6 +79,10 @@ class OutboundHttp:
             response, call = answer
             content = b"".join(_chunks(response, call, limit))
             return replace(_head(response, call), body=content)
+
+    def resolve(self, host: str, port: int) -> str:
+        """See `ports.Http`."""
+        return str(allowed_addresses(self._guard, host, port)[0][4][0])
 
     @contextmanager
     def stream(

@@ -130,8 +130,8 @@ class _TimedTlsSocket(ssl.SSLSocket):
 # -- connections
 
 
-def _connect(guard: AddressGuard, host: str, port: int, options: Any) -> socket.socket:
-    """Raises StepError: EACCES, ENOTFOUND or what the operating system says of the last address."""
+def allowed_addresses(guard: AddressGuard, host: str, port: int) -> list[Any]:
+    """The `getaddrinfo` entries of a host that may be connected to. Raises StepError: EACCES, ENOTFOUND."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -145,6 +145,12 @@ def _connect(guard: AddressGuard, host: str, port: int, options: Any) -> socket.
             code="EACCES",
             retryable=False,
         )
+    return allowed
+
+
+def _connect(guard: AddressGuard, host: str, port: int, options: Any) -> socket.socket:
+    """Raises StepError: EACCES, ENOTFOUND or what the operating system says of the last address."""
+    allowed = allowed_addresses(guard, host, port)
     problem: OSError = OSError("no address")
     for family, kind, protocol, _, target in allowed:
         sock = _TimedSocket(family, kind, protocol)

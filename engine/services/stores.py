@@ -51,7 +51,7 @@ class StoreService:
 
     def find_stores(self, user_id: str, query: Query = ALL) -> list[Doc]:
         """→ [{name, storeId}], by name unless `query` says otherwise."""
-        query = replace(query, where=(*query.where, Where("userId", "eq", user_id)), sort=query.sort or (("name", 1),))
+        query = _all_fields(query, Where("userId", "eq", user_id), "name")
         return [_store_json(doc) for doc in self._documents.find("stores", query)]
 
     def create(self, user_id: str, name: Any) -> str:
@@ -285,7 +285,13 @@ class StoreService:
 
 
 def _within(store_id: str, query: Query) -> Query:
-    return replace(query, where=(Where("storeId", "eq", store_id), *query.where), sort=query.sort or (("key", 1),))
+    return _all_fields(query, Where("storeId", "eq", store_id), "key")
+
+
+def _all_fields(query: Query, only: Where, order: str) -> Query:
+    """What is shown is made from whole documents; a projection is for whoever shows it."""
+    where = (only, *query.where)
+    return replace(query, where=where, sort=query.sort or ((order, 1),), include=(), exclude=())
 
 
 def _entry_id(store_id: Any, key: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -183,10 +184,12 @@ class Users:
         return user
 
     def list(self, query: Query) -> list[Doc]:
-        return self._documents.find("users", query)
+        """Raises BadRequest for a filter or order that would tell of password hashes."""
+        return self._documents.find("users", _harmless(query))
 
     def count(self, query: Query) -> int:
-        return self._documents.count("users", query)
+        """Raises as `list`."""
+        return self._documents.count("users", replace(_harmless(query), limit=None, offset=0))
 
     def update(self, user_id: str, fields: Mapping[str, Any], by: Caller) -> Doc:
         """Change what is given of scope, vendor, metadata, e-mail, username, plan, isActive, password.
@@ -221,6 +224,13 @@ def public_user(user: Doc) -> dict[str, Any]:
     if "created" in user:
         told["created"] = iso(user["created"])
     return {"id": user["_id"], "userId": user["_id"], **told}
+
+
+def _harmless(query: Query) -> Query:
+    paths = [condition.path for condition in query.where + query.any_of] + [path for path, _ in query.sort]
+    if any(path.partition(".")[0] == "password" for path in paths):
+        raise BadRequest("users cannot be filtered or sorted by their password")
+    return query
 
 
 def normal(name: str) -> str:

@@ -649,3 +649,10 @@ def test_the_time_limit_holds_in_tls(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_plain_http_where_tls_is_meant(http: OutboundHttp, server: str) -> None:
     assert code_of(lambda: http.request("GET", server.replace("http://", "https://"))) == "EPROTO"
+
+
+def test_resolve_gives_an_allowed_address() -> None:
+    assert OutboundHttp(("127.0.0.1",), 1000).resolve("127.0.0.1", 21) == "127.0.0.1"
+    with pytest.raises(StepError) as caught:
+        OutboundHttp((), 1000).resolve("127.0.0.1", 21)
+    assert caught.value.code == "EACCES"

@@ -51,6 +51,8 @@ def test_stores_are_listed_by_name_and_found_by_pattern(ann: User) -> None:
     assert [store["name"] for store in ann.get("/stores?pattern=A$&sort=name:-1").json] == ["beta", "alpha", "Gamma"]
     assert [store["name"] for store in ann.get("/stores?pattern=^g").json] == ["Gamma"]
     assert ann.get("/stores?projection=name&limit=1&sort=name:1").json == [{"name": "Gamma"}]
+    assert set(ann.get("/stores?projection=storeId&limit=1").json[0]) == {"storeId"}
+    assert set(ann.get("/stores?projection=-name&limit=1").json[0]) == {"storeId"}
 
 
 def test_an_entry_is_set_changed_renamed_and_deleted(ann: User) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from connectors.appmixer.utils._kit.convert import script_text
-from connectors.appmixer.utils._kit.inputs import entries, flag
+from connectors.appmixer.utils._kit.inputs import base64_bytes, entries, flag
 from connectors.appmixer.utils._kit.urls import form_encoded
 from connectors.appmixer.utils.http.message import Headers, header, with_defaults, wrong
 from engine.sdk import Context
@@ -31,8 +29,8 @@ def given_body(content: Mapping[str, Any]) -> Any:
     if not isinstance(body, str) or not flag(content.get("bodyBase64Encode"), default=False):
         return body
     try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
+        return base64_bytes(body)
+    except ValueError as error:
         raise wrong(f"body: is not base64, though bodyBase64Encode is on: {error}") from error
 
 

@@ -189,15 +189,13 @@ def test_get_cell_needs_no_delimiter(csv: Csv) -> None:
     [
         ("42", 42), ("-1.50", -1.5), ("1e3", 1000), (".5", 0.5), ("007", 7), ("+441234567890", 441234567890),
         ("5.0", 5), ("12345678901234567890123", "12345678901234567890123"), ("1e999", "1e999"), ("", ""),
-        ("1,5", "1"), ("0x10", "0x10"), ("NaN", "NaN"), ("Infinity", "Infinity"), ("1 000", "1 000"), ("  7 ", 7),
+        ("1,5", 1), ("0x10", "0x10"), ("NaN", "NaN"), ("Infinity", "Infinity"), ("1 000", "1 000"), ("  7 ", 7),
         ('"quoted, cell"', "quoted, cell"), ('"two\nlines ""q"""', 'two\nlines "q"'), ('  "a"', "a"),
     ],
 )  # fmt: skip
 def test_cells(csv: Csv, cell: str, value: Any) -> None:
     csv.write(f"Name,Points\n{cell},x\n")
     [(_, content)] = csv.run("GetRow", filters={}).sent
-    if cell == "1,5":
-        value = 1
     assert content["row"]["Name"] == value
 
 
@@ -261,8 +259,8 @@ def test_a_file_that_ends_within_a_character_can_be_read(csv: Csv) -> None:
 
 
 def test_every_step_holds_the_lock_of_its_file(csv: Csv) -> None:
-    for type in ("GetRow", "GetRows", "ExportCSV", "DeleteRows"):  # noqa: A001
-        assert csv.run(type, filters={}).locked == ["csv:f1"]
+    for step in ("GetRow", "GetRows", "ExportCSV", "DeleteRows"):
+        assert csv.run(step, filters={}).locked == ["csv:f1"]
     csv.world.locks.add("csv:f1")
     with pytest.raises(StepError) as caught:
         csv.run("GetRow", filters={})

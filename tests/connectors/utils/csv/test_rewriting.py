@@ -189,7 +189,7 @@ def test_a_row_with_one_empty_cell_survives(csv: Csv) -> None:
 
 
 def test_add_column(csv: Csv) -> None:
-    where = {"insertMode": "afterColumn", "positioningColumn": "Name", "defaultValue": "x, y"}
+    where: dict[str, Any] = {"insertMode": "afterColumn", "positioningColumn": "Name", "defaultValue": "x, y"}
     assert csv.run("AddColumn", columnName="Kind", **where).sent == DONE
     assert csv.text == 'Name,Kind,Points\nJiří,"x, y",43\nAbby,"x, y",10\nBen,"x, y",20\n'
     csv.run("AddColumn", columnName="Id", insertMode="beforeColumn", positioningColumn="Name")

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 from connectors.appmixer.utils._kit.convert import as_text
+from connectors.appmixer.utils._kit.inputs import base64_bytes
 from engine.sdk import Component, Context, StepError
 
 
@@ -24,13 +23,12 @@ def _bytes(content: Any, encoding: str) -> bytes:
         return as_text(content).encode()
     try:
         if encoding == "base64":
-            plain = "".join(content.split()).translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
-            return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+            return base64_bytes(content)
         if encoding == "hex":
             return bytes.fromhex(content)
         return content.encode({"utf8": "utf-8", "utf16le": "utf-16-le", "ascii": "latin-1"}[encoding])
     except KeyError:
         allowed = "ascii, utf8, utf16le, base64 or hex"
         raise StepError(f"contentEncoding: must be {allowed}, not {encoding!r}", retryable=False) from None
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise StepError(f"content: cannot be read as {encoding}: {error}", retryable=False) from error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from mimetypes import guess_type
 from pathlib import PurePosixPath
 
 from connectors.appmixer.utils.ftp.remote import not_found, path_of, server_of
@@ -17,7 +18,8 @@ class DownloadFile(Component):
             except StepError as error:
                 not_found(context, path, error)
                 return
-            record = context.save_file(PurePosixPath(path).name or "download", chunks)
+            name = PurePosixPath(path).name or "download"
+            record = context.save_file(name, chunks, guess_type(name)[0])
         context.send(
             {"fileId": record.file_id, "filename": record.filename, "md5": record.md5, "length": record.length}, "out"
         )

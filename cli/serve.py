@@ -30,7 +30,7 @@ class Server(BaseApplication):
         options: dict[str, Any] = {
             "bind": f"{s.host}:{s.port}",
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": "cli.gunicorn_worker.StickyThreadWorker",
             "threads": s.web_threads,
             "worker_connections": 2000,
             "keepalive": KEEP_ALIVE,

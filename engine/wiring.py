@@ -164,7 +164,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     )
 
     def notify(notices: list[dict[str, Any]]) -> None:
-        messages = [notification(plans, clock, n["flowId"], n["componentId"], n["content"]) for n in notices]
+        messages = [notification(plans, clock, n) for n in notices]
         bus.publish([m for m in messages if m is not None]).result()
 
     stores = StoreService(documents=documents, clock=clock, notify=notify)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
 import orjson
@@ -93,7 +94,7 @@ class StepContext:
     def custom_fields(self) -> Mapping[str, Any]:
         return self._running.variables.custom_fields
 
-    @property
+    @cached_property
     def auth(self) -> Mapping[str, Any]:
         service = self._step.manifest.auth_service
         account_id = self._running.accounts.get(self._step.id)

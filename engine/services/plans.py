@@ -12,6 +12,7 @@ from engine.compiler import Lookup, Plan, compile_flow
 from engine.errors import NotFound
 from engine.model.flow import read_descriptor
 from engine.ports import Cache, Documents
+from engine.services.modifiers import CHANGED as MODIFIERS_CHANGED
 from engine.values.registry import Registry
 from engine.values.template import FlowVariables
 
@@ -60,6 +61,7 @@ class Plans:
         self._old: OrderedDict[tuple[str, int], Plan] = OrderedDict()
         self._lock = threading.Lock()
         cache.subscribe(CHANGED, self.forget)
+        cache.subscribe(MODIFIERS_CHANGED, self.forget_all)
 
     def forget(self, flow_id: str) -> None:
         with self._lock:
@@ -87,10 +89,16 @@ class Plans:
                 self._evict()
         # saved or stopped while it was being compiled: what was read may be old
         current = self._documents.get("flows", flow_id)
-        if current is None or (current.get("revision"), current.get("stage")) != (loaded.revision, loaded.stage):
+        if current is None or _essence(current) != _essence(record):
             self.forget(flow_id)
             return self.running(flow_id)
         return loaded
+
+    def forget_all(self, _text: str = "") -> None:
+        """Other modifiers are in force: what is compiled from now on uses them, messages under way go on."""
+        with self._lock:
+            self._running.clear()
+            self._old.clear()
 
     def _evict(self) -> None:
         while True:
@@ -144,3 +152,7 @@ class Plans:
         if (record := self._documents.get("flows", flow_id)) is None:
             raise NotFound(f"there is no flow {flow_id}")
         return record
+
+
+def _essence(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(record.get(key) for key in ("revision", "stage", "run", "accounts"))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import BadRequest, NotFound, TimedOut
-from engine.model.message import Message, new_id
+from engine.model.message import Message, derived_id, new_id
 from engine.ports import Bus, Cache, Clock, Documents
 from engine.services.execution import Execution
 from engine.services.outcome import Outcome, Reply
@@ -206,15 +206,18 @@ class Webhooks:
         return self._bus.publish([message])
 
 
-def notification(plans: Plans, clock: Clock, flow_id: str, component_id: str, content: Any) -> Message | None:
-    """A webhook message made by the platform itself (a store changed); None when the flow is not running."""
-    running = plans.running(flow_id)
+def notification(plans: Plans, clock: Clock, notice: Mapping[str, Any]) -> Message | None:
+    """A webhook message made by the platform itself (a store changed); None when the flow is not running.
+
+    `notice` is {flowId, componentId, content, eventId}; an event told again makes the same message.
+    """
+    component_id = notice["componentId"]
+    running = plans.running(notice["flowId"])
     if running is None or component_id not in running.plan.steps:
         return None
     now = clock.now()
-    key = new_id(now)
-    body = {"method": "POST", "hostname": "", "headers": {}, "query": {}, "data": content}
-    return replace(
-        Message(key, flow_id, running.run, running.revision, component_id, key, "webhook", body, {}, now),
-        kind="webhook",
+    key = derived_id(notice["eventId"], component_id)
+    body = {"method": "POST", "hostname": "", "headers": {}, "query": {}, "data": notice["content"]}
+    return Message(
+        key, running.id, running.run, running.revision, component_id, key, "webhook", body, {}, now, kind="webhook"
     )

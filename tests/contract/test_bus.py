@@ -277,3 +277,16 @@ def test_publishing_resolves_for_every_thread(
 ) -> None:
     together(lambda n: installation.bus.publish([message(content=n)]).result(WAIT))
     assert installation.bus.depth("flow") == 8
+
+
+def test_writes_of_one_document_keep_their_order_within_a_commit_group(installation: Installation) -> None:
+    other = Write("timers", "other", None)
+    put, gone = Write("timers", "t", {"_id": "t", "due": 1}), Write("timers", "t", None)
+    futures = [installation.bus.settle(None, Settlement(writes=[w])) for w in (other, put, gone)]
+    for future in futures:
+        future.result(WAIT)
+    assert installation.documents.get("timers", "t") is None
+    futures = [installation.bus.settle(None, Settlement(writes=[w])) for w in (put, gone, put)]
+    for future in futures:
+        future.result(WAIT)
+    assert installation.documents.get("timers", "t") == {"_id": "t", "due": 1}

@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import orjson
@@ -113,24 +114,10 @@ class SqliteBus:
             log_seq = next(self._log_seq) if records is not None else 0
             if records is not None:
                 rows.append((_INSERT_LOG, [(log_seq, records)]))
-            stored = self._db.submit_rows(rows)
-        done: Future[None] = Future()
-        last = numbered[-1][0] if numbered else 0
-        stored.add_done_callback(lambda f: self._committed(f, done, delivery, settlement, last, log_seq))
-        return done
+            last = numbered[-1][0] if numbered else 0
+            return self._db.submit_rows(rows, partial(self._committed, delivery, settlement, last, log_seq))
 
-    def _committed(
-        self,
-        stored: Future[Any],
-        done: Future[None],
-        delivery: Delivery | None,
-        settlement: Settlement,
-        last_seq: int,
-        log_seq: int,
-    ) -> None:
-        if (error := stored.exception()) is not None:
-            done.set_exception(error)
-            return
+    def _committed(self, delivery: Delivery | None, settlement: Settlement, last_seq: int, log_seq: int) -> None:
         if settlement.publishes or delivery is not None:
             with self._lock:
                 if delivery is not None:
@@ -141,7 +128,6 @@ class SqliteBus:
                 self._changed.notify_all()
         if settlement.logs:
             self._admit_logs(log_seq, settlement.logs)
-        done.set_result(None)
 
     def _admit(self, message: Message) -> None:
         if message.id in self._known:

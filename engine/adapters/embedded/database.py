@@ -9,17 +9,19 @@ settlement's inserts) are given as rows and executed together, once per group.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy_utils import database_exists
+from sqlalchemy_utils.functions import database_exists
 
 from engine.errors import HeadraceError, Unavailable
 
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 
 GROUP = 512
 READ_CONNECTIONS = 16
+
+_WIDTHS = (64, 16, 4, 1)
+_VALUES = re.compile(r"VALUES (\([?, ]+\))")
 
 _FAULTS = (
     ("disk is full", "the disk is full"),
@@ -54,12 +59,13 @@ def translate(error: Exception, path: Path) -> HeadraceError:
 
 
 class _Job:
-    __slots__ = ("future", "rows", "work")
+    __slots__ = ("after", "future", "rows", "work")
 
-    def __init__(self, work: Work | None, rows: Sequence[Rows]) -> None:
+    def __init__(self, work: Work | None, rows: Sequence[Rows], after: Callable[[], None] | None = None) -> None:
         self.future: Future[Any] = Future()
         self.work = work
         self.rows = rows
+        self.after = after
 
 
 class Database:
@@ -87,10 +93,11 @@ class Database:
         self._wake = threading.Event()
         self._closing = False
         self.fault: HeadraceError | None = None
-        if path.exists() and path.stat().st_size and not database_exists(self.engine.url):
+        if path.exists() and path.stat().st_size and not database_exists(self.engine.url):  # type: ignore[no-untyped-call]
             raise Unavailable(f"{path.name}: the database file is damaged", code="STORAGE")
         try:
-            self._writer_connection = self.engine.connect()
+            # its transactions are begun and ended by hand, see _commit: SQLAlchemy's cost as much as the work
+            self._writer_connection = self.engine.connect().execution_options(by_hand=True)
         except exc.DBAPIError as error:
             raise translate(error, path) from error
         self._writer = threading.Thread(target=self._run, name=f"writer {path.name}", daemon=True)
@@ -120,13 +127,14 @@ class Database:
         """Run `work` on the writer thread; the future resolves after the commit is on disk."""
         return self._enqueue(_Job(work, ()))
 
-    def submit_rows(self, rows: Sequence[Rows], work: Work | None = None) -> Future[Any]:
-        """As `submit`, for plain statements: equal ones of a group are executed as one batch.
+    def submit_rows(self, rows: Sequence[Rows], after: Callable[[], None] | None = None) -> Future[None]:
+        """As `submit`, for plain statements: equal ones of a group are executed as one batch, after all `work`.
 
-        Statements run in the order in which the group first saw each, after all `work`: they must
-        not depend on the order between different statements of one group.
+        The order between different statements is kept only where their first parameter is the same text
+        (a document put and then deleted). `after` is called on the writer thread once the rows are on
+        disk, before the future resolves; it must not raise.
         """
-        return self._enqueue(_Job(work, rows))
+        return self._enqueue(_Job(None, rows, after))
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         return self.submit(work).result()
@@ -149,27 +157,32 @@ class Database:
 
     def _commit(self, jobs: list[_Job]) -> None:
         connection = self._writer_connection
+        driver = connection.connection.driver_connection
+        assert driver is not None
         results: list[tuple[_Job, Any, BaseException | None]] = []
-        batches: dict[str, list[tuple[Any, ...]]] = {}
+        batches = _Batches(driver)
         try:
-            with connection.begin():
-                for job in jobs:
-                    result, error = self._perform(connection, job) if job.work else (None, None)
-                    results.append((job, result, error))
-                    if error is None:
-                        for statement, rows in job.rows:
-                            batches.setdefault(statement, []).extend(rows)
-                for statement, rows in batches.items():
-                    connection.exec_driver_sql(statement, rows)
+            driver.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                result, error = self._perform(connection, job) if job.work else (None, None)
+                results.append((job, result, error))
+                for statement, rows in job.rows:
+                    batches.add(statement, rows)
+            batches.flush()
+            driver.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the whole group failed: every waiter must learn of it
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
             self._failed(jobs, error)
             return
         self.fault = None
         for job, result, failure in results:
             if failure is not None:
                 job.future.set_exception(failure)
-            else:
-                job.future.set_result(result)
+                continue
+            if job.after is not None:
+                job.after()
+            job.future.set_result(result)
 
     def _perform(self, connection: sa.Connection, job: _Job) -> tuple[Any, BaseException | None]:
         assert job.work is not None
@@ -221,5 +234,54 @@ class Database:
         self.engine.dispose()
 
 
+class _Batches:
+    """Rows of a group by statement."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self._rows: dict[str, list[tuple[Any, ...]]] = {}
+        self._touched: dict[str, str] = {}
+
+    def add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        for row in rows:
+            key = row[0]
+            if isinstance(key, str):
+                if self._touched.get(key, statement) != statement:
+                    self.flush()
+                self._touched[key] = statement
+            self._rows.setdefault(statement, []).append(row)
+
+    def flush(self) -> None:
+        for statement, rows in self._rows.items():
+            _execute_many(self._driver, statement, rows)
+        self._rows.clear()
+        self._touched.clear()
+
+
+def _execute_many(driver: Any, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    """As `executemany`, in few statements of many rows: the driver gives up the interpreter lock once a
+    statement, and getting it back costs far more than the row when other threads are busy (measured)."""
+    start = 0
+    for size in _WIDTHS:
+        while len(rows) - start >= size:
+            part = rows[start : start + size]
+            start += size
+            driver.execute(_widened(statement, size), [value for row in part for value in row])
+
+
+@lru_cache(maxsize=512)
+def _widened(statement: str, size: int) -> str:
+    """`… VALUES (?, ?) …` or `… = ?` for `size` rows at once."""
+    if size == 1:
+        return statement
+    if (values := _VALUES.search(statement)) is not None:
+        return statement[: values.start(1)] + ", ".join([values[1]] * size) + statement[values.end(1) :]
+    head, equals, rest = statement.rpartition("= ?")
+    if not equals or rest:
+        raise ValueError(f"not a statement for rows: {statement}")
+    return f"{head}IN ({', '.join('?' * size)})"
+
+
 def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    if not connection.get_execution_options().get("by_hand"):
+        connection.exec_driver_sql("BEGIN")

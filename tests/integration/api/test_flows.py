@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -97,6 +98,26 @@ def test_every_change_is_a_revision(ann: User) -> None:
     assert ann.get(f"/flows/{flow_id}").json["name"] == "b"
     assert ann.put(f"/flows/{flow_id}", {"name": "c"}).status_code == 200
     assert ann.put(f"/flows/{uuid4()}", {"name": "c"}, headers={"If-Match": '"1"'}).status_code == 404
+
+
+def test_of_many_savers_who_began_at_one_revision_one_wins(ann: User) -> None:
+    flow_id = make(ann)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda n: ann.put(f"/flows/{flow_id}", {"name": f"n{n}"}, headers={"If-Match": '"1"'}), range(8))
+        )
+    assert sorted(a.status_code for a in answers) == [200] + [412] * 7
+
+
+def test_savers_of_different_fields_do_not_undo_each_other(ann: User) -> None:
+    flow_id = make(ann)
+    fields = ("name", "description", "thumbnail", "mode")
+    with ThreadPoolExecutor(len(fields)) as pool:
+        answers = list(pool.map(lambda field: ann.put(f"/flows/{flow_id}", {field: f"new {field}"}), fields))
+    assert [a.status_code for a in answers] == [200] * len(fields)
+    flow = ann.get(f"/flows/{flow_id}")
+    assert [flow.json[field] for field in fields] == [f"new {field}" for field in fields]
+    assert flow.headers["ETag"] == '"5"'
 
 
 def test_a_running_flow_is_changed_by_force_only(ann: User, platform: wiring.Platform) -> None:

@@ -25,9 +25,9 @@ def with_query(url: str, values: Mapping[str, Any]) -> str:
 
 
 def form_encoded(values: Mapping[str, Any]) -> str:
-    """`a=1&b[c]=2&d[0]=3`: nested values as the original platform writes them, null as nothing."""
+    """`a=1&b[c]=2&d[0]=3`, brackets encoded: nested values as the original platform writes them, null as nothing."""
     pairs = (pair for name, value in values.items() for pair in _flat(name, value))
-    return "&".join(f"{quote_plus(name, safe='[]')}={quote_plus(text)}" for name, text in pairs)
+    return "&".join(f"{quote_plus(name)}={quote_plus(text)}" for name, text in pairs)
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -90,4 +90,7 @@ def test_no_web_addresses(text: Any) -> None:
 def test_queries() -> None:
     assert with_query("https://x/a?b=1#f", {"c": "d e&", "n": None}) == "https://x/a?b=1&c=d+e%26&n=#f"
     assert with_query("https://x/a", {}) == "https://x/a"
-    assert form_encoded({"a": {"b": [True, {"c": "ř"}]}, "k=": 1}) == "a[b][0]=true&a[b][1][c]=%C5%99&k%3D=1"
+    assert (
+        form_encoded({"a": {"b": [True, {"c": "ř"}]}, "k=": 1})
+        == "a%5Bb%5D%5B0%5D=true&a%5Bb%5D%5B1%5D%5Bc%5D=%C5%99&k%3D=1"
+    )

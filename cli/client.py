@@ -1,4 +1,4 @@
-"""How commands reach the REST API: over HTTP when a server runs, else in this very process.
+"""How commands reach the REST API: over HTTP when a server has the data folder, else in this very process.
 
 Both ways go through the same routes, so a command behaves the same and there is no second
 implementation of anything.
@@ -6,8 +6,10 @@ implementation of anything.
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
@@ -36,7 +38,12 @@ class Api:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         data = orjson.dumps(body) if body is not None else None
         status, answer = self._send(method, path, data, self._token)
-        decoded = orjson.loads(answer) if answer else None
+        try:
+            decoded = orjson.loads(answer) if answer else None
+        except orjson.JSONDecodeError as error:
+            raise ApiError(f"{method} {path} answered {status} with something that is not JSON") from error
+        if status == 401:
+            raise ApiError("the server does not know this token: give the command the server's HEADRACE_SECRET")
         if not 200 <= status < 300:
             said = decoded if isinstance(decoded, dict) else {}
             raise ApiError(said.get("message", f"status {status}"), details=said.get("details"))
@@ -45,8 +52,11 @@ class Api:
 
 @contextmanager
 def connect(settings: Settings) -> Iterator[Api]:
-    """The API of the installation whose data folder the settings name, as its administrator."""
-    if _serving(settings):
+    """The API of the installation whose data folder the settings name, as its first administrator.
+
+    Raises NotFound while there is no administrator.
+    """
+    if in_use(settings.data):
         yield Api(_over_http(f"http://127.0.0.1:{settings.port}"), wiring.local_token(settings))
         return
     platform = wiring.build(settings)
@@ -56,12 +66,17 @@ def connect(settings: Settings) -> Iterator[Api]:
         platform.close()
 
 
-def _serving(settings: Settings) -> bool:
-    """Whether a server answers on the port. One that holds the folder on another port is an error of `build`."""
+def in_use(folder: Path) -> bool:
+    """Whether another process holds the lock on a data folder (design.md §3)."""
     try:
-        http = urllib3.PoolManager(retries=False, timeout=2)
-        return bool(http.request("GET", f"http://127.0.0.1:{settings.port}/health/live").status == 200)
-    except urllib3.exceptions.HTTPError:
+        handle = (folder / "lock").open("rb")
+    except FileNotFoundError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
         return False
 
 
@@ -72,7 +87,10 @@ def _over_http(base: str) -> Send:
         try:
             answer = http.request(method, base + path, body=body, headers=_headers(token))
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"the server at {base} does not answer: {error}") from error
+            raise Unavailable(
+                f"the data folder is in use, but no server answers at {base}: "
+                "give the command the server's HEADRACE_PORT"
+            ) from error
         return answer.status, answer.data
 
     return send

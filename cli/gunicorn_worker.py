@@ -15,6 +15,8 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 LINGER_MS = 20
+STREAMS = "headrace streams"
+"""Where the web layer keeps its live streams among the application's extensions."""
 
 
 class StickyThreadWorker(ThreadWorker):
@@ -23,6 +25,13 @@ class StickyThreadWorker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._places = threading.BoundedSemaphore(max(1, self.cfg.threads // 2))
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: live streams would keep their connections open, so they are told to end."""
+        super().handle_exit(sig, frame)  # type: ignore[no-untyped-call]
+        hub = getattr(self.wsgi, "extensions", {}).get(STREAMS)
+        if hub is not None:
+            threading.Thread(target=hub.close, daemon=True).start()
 
     def handle(self, conn: Any) -> Any:
         """Answers requests until the connection falls quiet; the result is the stock worker's for the last one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -21,9 +22,16 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except HeadraceError as error:
             click.secho(f"headrace: {error.message}", fg="red", err=True)
-            for detail in error.details:
-                click.echo(f"  {detail.get('path', '')}: {detail.get('message', detail)}", err=True)
+            for detail in error.details if len(error.details) > 1 else ():
+                click.echo(f"  {_line(detail)}", err=True)
             sys.exit(1)
+
+
+def _line(detail: Any) -> str:
+    """One of several things that are wrong: mostly {path?, message}."""
+    if not isinstance(detail, dict):
+        return str(detail)
+    return ": ".join(str(detail[key]) for key in ("path", "message") if detail.get(key))
 
 
 @click.group(cls=Commands)

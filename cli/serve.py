@@ -10,8 +10,10 @@ import gc
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.errors import AppImportError
 
 import app as entry
+from engine.errors import HeadraceError
 from engine.settings import Settings
 from engine.wiring import public_url
 
@@ -40,14 +42,17 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "control_socket_disable": True,
             "worker_exit": _ended,
-            "when_ready": lambda _arbiter: print(f"Headrace serves {public_url(s)}", flush=True),
+            "post_worker_init": lambda _worker: print(f"Headrace serves {public_url(s)}", flush=True),
         }
         assert self.cfg is not None
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        application = entry.create()
+        try:
+            application = entry.create()
+        except HeadraceError as error:
+            raise AppImportError(f"headrace: {error.message}") from error  # told in one line; trying again is no use
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         gc.set_threshold(50_000, 20, 50)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.client import Api, connect
+from cli.client import Api, connect, in_use
 from engine import settings, wiring
 from engine.errors import NotFound, Unavailable
 
@@ -35,10 +35,9 @@ def _create(api: Api, email: str, password: str, admin: bool) -> None:
 
 
 def _create_first(config: settings.Settings, email: str, password: str) -> None:
-    try:
-        platform = wiring.build(config)
-    except Unavailable as error:
-        raise Unavailable("a server without users is running: create the first one in the browser") from error
+    if in_use(config.data):
+        raise Unavailable("a server without users is running: create the first one in the browser")
+    platform = wiring.build(config)
     try:
         platform.users.create_first_admin({"email": email, "username": email, "password": password})
         click.echo("It is the first user, so it is an administrator.")

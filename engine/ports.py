@@ -93,7 +93,7 @@ StateVerb = Literal["set", "unset", "inc", "add_to_set", "remove_from_set", "cle
 
 
 class State(Protocol):
-    """Key-value state of one owner ("component:<id>", "flow:<id>", "service:<vendor.service>").
+    """Key-value state of one owner ("component:<flow>:<id>", "flow:<id>", "service:<vendor.service>").
 
     Every change carries an operation id. An id seen in the last hour changes nothing and
     returns the first result, so a redelivered message cannot count twice (design.md §4.6).

@@ -42,6 +42,7 @@ from engine.services.lifecycle import Lifecycle
 from engine.services.logs import Logs
 from engine.services.modifiers import Modifiers
 from engine.services.plans import Plans
+from engine.services.publishing import publish
 from engine.services.quotas import Quotas
 from engine.services.retention import Retention
 from engine.services.stores import StoreService
@@ -165,7 +166,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
 
     def notify(notices: list[dict[str, Any]]) -> None:
         messages = [notification(plans, clock, n) for n in notices]
-        bus.publish([m for m in messages if m is not None]).result()
+        publish(bus, clock, [m for m in messages if m is not None])
 
     stores = StoreService(documents=documents, clock=clock, notify=notify)
     components = Components(catalogue, documents, clock)

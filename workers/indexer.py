@@ -51,11 +51,13 @@ class Indexer:
                     return  # the records stay in the queue
 
     def _move(self, batch: LogBatch) -> None:
-        self._index.append(batch.records)
+        self._index.append([r for r in batch.records if r["type"] != "delivery"])
         self._bus.logs_done(batch)
         self._metrics.indexed.inc(len(batch.records))
         counts: dict[str, list[str]] = {}
         for record in batch.records:
+            if record["type"] == "delivery":
+                continue
             counts.setdefault(record["flowId"], []).append(record["id"])
         for flow_id, ids in counts.items():
             text = orjson.dumps({"flowId": flow_id, "count": len(ids), "last": ids[-1]}).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,9 @@ class Manifest:
         return next((port for port in self.out_ports if port.name == name), None)
 
 
+Wrong = Callable[[str, str], None]
+
+
 def read_manifest(raw: Any, path: str = "") -> Manifest:
     """Read a component.json. `path` is its folder in the catalogue, "vendor/service/module/Component".
 
@@ -79,37 +82,26 @@ def read_manifest(raw: Any, path: str = "") -> Manifest:
     if not isinstance(raw, Mapping):
         raise BadRequest("a component manifest must be an object", details=[{"path": "", "message": "not an object"}])
     problems: list[dict[str, str]] = []
+    manifest = _read(raw, path, lambda where, message: problems.append({"path": where, "message": message}))
+    if problems:
+        raise BadRequest(f"{problems[0]['path']}: {problems[0]['message']}", details=problems)
+    return manifest
 
-    def wrong(where: str, message: str) -> None:
-        problems.append({"path": where, "message": message})
 
-    name = raw.get("name")
-    if not isinstance(name, str) or not 3 <= len(name.split(".")) <= 4 or not all(name.split(".")):
-        wrong("name", 'must have three or four parts, such as "vendor.service.module.Component"')
-        name = str(name)
-    ins = tuple(_in_port(p, f"inPorts[{i}]", wrong) for i, p in enumerate(_list(raw, "inPorts", wrong)))
-    outs = tuple(_out_port(p, f"outPorts[{i}]", wrong) for i, p in enumerate(_list(raw, "outPorts", wrong)))
-    for kind, ports in (("inPorts", ins), ("outPorts", outs)):
-        names = [p.name for p in ports]
-        if len(set(names)) < len(names):
-            wrong(kind, "two ports have the same name")
-    auth = _object(raw, "auth", wrong)
-    quota = _object(raw, "quota", wrong)
-    properties = _object(raw, "properties", wrong)
-    schema = properties.get("schema")
-    if schema is not None and not isinstance(schema, Mapping):
-        wrong("properties.schema", "must be an object")
-        schema = None
-    manifest = Manifest(
+def _read(raw: Mapping[str, Any], path: str, wrong: Wrong) -> Manifest:
+    name = _name(raw, wrong)
+    ins, outs = _ports(raw, wrong)
+    auth, quota = _object(raw, "auth", wrong), _object(raw, "quota", wrong)
+    return Manifest(
         name=name,
         path=path,
-        label=raw["label"] if isinstance(raw.get("label"), str) else name.rsplit(".", 1)[-1],
+        label=_text(raw, "label") or name.rsplit(".", 1)[-1],
         in_ports=ins,
         out_ports=outs,
-        properties_schema=schema,
-        auth_service=auth.get("service") if isinstance(auth.get("service"), str) else None,
+        properties_schema=_properties_schema(raw, wrong),
+        auth_service=_text(auth, "service"),
         auth_scope=_strings(auth.get("scope")),
-        quota_manager=quota.get("manager") if isinstance(quota.get("manager"), str) else None,
+        quota_manager=_text(quota, "manager"),
         quota_resources=_strings(quota.get("resources")),
         quota_scope=quota["scope"] if isinstance(quota.get("scope"), Mapping) else {},
         quota_max_wait=_whole_number(quota.get("maxWait"), "quota.maxWait", wrong),
@@ -120,15 +112,42 @@ def read_manifest(raw: Any, path: str = "") -> Manifest:
         persistent=_object(raw, "state", wrong).get("persistent") is True,
         private=raw.get("private") is True,
         trigger=raw.get("trigger") is True or not ins,
-        version=raw.get("version") if isinstance(raw.get("version"), str) else None,
+        version=_text(raw, "version"),
         raw=raw,
     )
-    if problems:
-        raise BadRequest(f"{problems[0]['path']}: {problems[0]['message']}", details=problems)
-    return manifest
 
 
-def _list(raw: Mapping[str, Any], key: str, wrong: Any) -> list[Any]:
+def _name(raw: Mapping[str, Any], wrong: Wrong) -> str:
+    name = raw.get("name")
+    if isinstance(name, str) and 3 <= len(name.split(".")) <= 4 and all(name.split(".")):
+        return name
+    wrong("name", 'must have three or four parts, such as "vendor.service.module.Component"')
+    return str(name)
+
+
+def _ports(raw: Mapping[str, Any], wrong: Wrong) -> tuple[tuple[InPort, ...], tuple[OutPort, ...]]:
+    ins = tuple(_in_port(p, f"inPorts[{i}]", wrong) for i, p in enumerate(_list(raw, "inPorts", wrong)))
+    outs = tuple(_out_port(p, f"outPorts[{i}]", wrong) for i, p in enumerate(_list(raw, "outPorts", wrong)))
+    for kind, names in (("inPorts", [p.name for p in ins]), ("outPorts", [p.name for p in outs])):
+        if len(set(names)) < len(names):
+            wrong(kind, "two ports have the same name")
+    return ins, outs
+
+
+def _properties_schema(raw: Mapping[str, Any], wrong: Wrong) -> Mapping[str, Any] | None:
+    schema = _object(raw, "properties", wrong).get("schema")
+    if schema is None or isinstance(schema, Mapping):
+        return schema
+    wrong("properties.schema", "must be an object")
+    return None
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str | None:
+    value = raw.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _list(raw: Mapping[str, Any], key: str, wrong: Wrong) -> list[Any]:
     value = raw.get(key)
     if value is None:
         return []
@@ -138,7 +157,7 @@ def _list(raw: Mapping[str, Any], key: str, wrong: Any) -> list[Any]:
     return value
 
 
-def _object(raw: Mapping[str, Any], key: str, wrong: Any) -> Mapping[str, Any]:
+def _object(raw: Mapping[str, Any], key: str, wrong: Wrong) -> Mapping[str, Any]:
     value = raw.get(key)
     if value is None:
         return {}
@@ -154,7 +173,7 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
 
 
-def _whole_number(value: Any, where: str, wrong: Any) -> int | None:
+def _whole_number(value: Any, where: str, wrong: Wrong) -> int | None:
     if value is None:
         return None
     try:
@@ -164,7 +183,7 @@ def _whole_number(value: Any, where: str, wrong: Any) -> int | None:
         return None
 
 
-def _port_base(raw: Any, where: str, wrong: Any) -> tuple[str, Mapping[str, Any]]:
+def _port_base(raw: Any, where: str, wrong: Wrong) -> tuple[str, Mapping[str, Any]]:
     if isinstance(raw, str) and raw:
         return raw, {}
     if isinstance(raw, Mapping) and isinstance(raw.get("name"), str) and raw["name"]:
@@ -176,7 +195,7 @@ def _port_base(raw: Any, where: str, wrong: Any) -> tuple[str, Mapping[str, Any]
     return "?", {}
 
 
-def _in_port(raw: Any, where: str, wrong: Any) -> InPort:
+def _in_port(raw: Any, where: str, wrong: Wrong) -> InPort:
     name, given = _port_base(raw, where, wrong)
     return InPort(
         name,
@@ -187,7 +206,7 @@ def _in_port(raw: Any, where: str, wrong: Any) -> InPort:
     )
 
 
-def _out_port(raw: Any, where: str, wrong: Any) -> OutPort:
+def _out_port(raw: Any, where: str, wrong: Wrong) -> OutPort:
     name, given = _port_base(raw, where, wrong)
     options = given.get("options")
     return OutPort(
@@ -203,7 +222,7 @@ def _mapping(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _fire_patterns(raw: Any, ports: int, wrong: Any) -> tuple[tuple[Any, ...], ...]:
+def _fire_patterns(raw: Any, ports: int, wrong: Wrong) -> tuple[tuple[Any, ...], ...]:
     if raw is None:
         return ()
     rows = raw if isinstance(raw, list) and raw and isinstance(raw[0], list) else [raw]

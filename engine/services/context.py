@@ -25,7 +25,7 @@ from engine.sdk import Gather, Incoming, Link, StateView, Stores
 from engine.services.gather import DocumentGather
 from engine.services.outcome import Emission, Reply
 from engine.services.plans import RunningFlow
-from engine.services.state_view import OwnedState
+from engine.services.state_view import OwnedState, component_owner, flow_owner
 from engine.services.timers import timer
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ class StepContext:
 
     @property
     def state(self) -> StateView:
-        return OwnedState(self._tools.state, f"component:{self.component_id}", self._operation)
+        return OwnedState(self._tools.state, component_owner(self.flow_id, self.component_id), self._operation)
 
     @property
     def flow_state(self) -> StateView:
-        return OwnedState(self._tools.state, f"flow:{self.flow_id}", self._operation)
+        return OwnedState(self._tools.state, flow_owner(self.flow_id), self._operation)
 
     @property
     def service_state(self) -> StateView:
@@ -283,7 +283,7 @@ class StepContext:
             raise LockNotAcquired(f"the lock {name!r} was lost: it ran out before it was extended")
 
     def gather(self, name: str) -> Gather:
-        group = f"{self.component_id}:{name}"
+        group = f"{self.flow_id}:{self.component_id}:{name}"
         now = self._tools.clock.now()
         return DocumentGather(self._tools.documents, group, self._operation, now, self.writes)
 
@@ -338,13 +338,13 @@ class StepContext:
 
     def add_listener(self, event: str, params: Mapping[str, Any] | None = None) -> None:
         doc = {
-            "_id": f"{self.component_id}:{event}", "event": event, "flowId": self.flow_id,
+            "_id": f"{self.flow_id}:{self.component_id}:{event}", "event": event, "flowId": self.flow_id,
             "componentId": self.component_id, "userId": self.user_id, "params": dict(params or {}),
         }  # fmt: skip
         self._tools.documents.put("listeners", doc)
 
     def remove_listener(self, event: str) -> None:
-        self._tools.documents.delete("listeners", f"{self.component_id}:{event}")
+        self._tools.documents.delete("listeners", f"{self.flow_id}:{self.component_id}:{event}")
 
     def links(self) -> list[Link]:
         labels = self.labels()

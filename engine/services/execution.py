@@ -15,7 +15,7 @@ from typing import Any
 from engine.compiler import Plan, Step, trim
 from engine.errors import ValidationFailed
 from engine.model.message import Message, derived_id
-from engine.ports import Write
+from engine.ports import Doc, Write
 from engine.rules.coerce import fit
 from engine.rules.links import ERROR_PORT
 from engine.rules.retry import RetryPolicy, decide, delay_ms
@@ -25,7 +25,7 @@ from engine.services.fire_patterns import Assembler
 from engine.services.outcome import Emission, Outcome
 from engine.services.plans import Plans, RunningFlow
 from engine.services.quotas import Quotas
-from engine.services.records import as_text, describe, failure, record, unprocessed
+from engine.services.records import accounting, as_text, describe, failure, record, unprocessed
 from engine.services.timers import timer
 from engine.services.toolbox import Toolbox
 from engine.values.template import Frame
@@ -69,8 +69,11 @@ class Execution:
         step = self._plans.plan(running, message.revision).steps.get(message.component_id)
         return step is not None and (step.external or not step.trusted)
 
-    def run(self, first: Message, *, external: int) -> Outcome:
-        """Execute `first`, whatever it is, and what may run on: at most `external` (0 or 1) external steps in all."""
+    def run(self, first: Message, *, external: int, consumed: int = 1) -> Outcome:
+        """Execute `first`, whatever it is, and what may run on: at most `external` (0 or 1) external steps in all.
+
+        `consumed` is 0 for a message that was never published.
+        """
         outcome = Outcome()
         agenda = deque([first])
         steps = 0
@@ -95,7 +98,21 @@ class Execution:
             external -= step.external
             steps += 1
             self._step(running, plan, step, message, outcome, agenda)
+        outcome.logs.append(self._account(first, outcome, steps, consumed))
         return outcome
+
+    def _account(self, first: Message, outcome: Outcome, steps: int, consumed: int) -> Doc:
+        kind = outcome.put_back or ("d" if consumed else "r")
+        failed = outcome.failures[-1]["message"].component_id if outcome.failures else None
+        return accounting(
+            first,
+            kind,
+            self._tools.clock.now(),
+            delta=len(outcome.publishes) - consumed,
+            steps=steps,
+            errors=len(outcome.failures),
+            failed=failed,
+        )
 
     def _step(
         self, running: RunningFlow, plan: Plan, step: Step, message: Message, outcome: Outcome, agenda: deque[Message]
@@ -334,6 +351,7 @@ class Execution:
             outcome.logs.append(failure(message, step, self._tools.clock.now(), error, contents))
             outcome.failures.append({"message": message, "error": error, "step": step})
         self._discard(message, outcome, error)
+        outcome.logs.append(self._account(message, outcome, 1, 1))
         return outcome
 
     def _discard(self, message: Message, outcome: Outcome, reason: dict[str, Any]) -> None:
@@ -345,6 +363,7 @@ class Execution:
     def _put_back(self, message: Message, outcome: Outcome, pause_ms: int) -> None:
         due = self._tools.clock.now() + pause_ms
         outcome.writes.append(timer(derived_id(message.id, "held", due), "retry", due, message))
+        outcome.put_back = f"b{due}"
         outcome.waits += 1
 
 

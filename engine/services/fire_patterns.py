@@ -28,7 +28,7 @@ class Assembler:
 
         `writes` gets what forgets the messages that fired, for the settlement of a call that succeeded.
         """
-        group = f"{step.id}:fire:{message.run}"
+        group = f"{message.flow_id}:{step.id}:fire:{message.run}"
         item = {
             "_id": f"{group}:{message.id}",
             "group": group,

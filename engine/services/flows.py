@@ -21,9 +21,8 @@ from engine.rules.acl import Caller
 from engine.rules.cloning import clone_descriptor
 from engine.services import flow_record
 from engine.services.flow_record import ID, derived, read_changes
-
-CHANGED = "flow-changed"
-"""Cache channel: the id of a flow that was saved or deleted."""
+from engine.services.plans import CHANGED
+from engine.services.state_view import component_owner, flow_owner
 
 ROUNDS = 10
 BELONGINGS = ("timers", "unprocessed", "continuity", "listeners", "store_webhooks", "revisions")
@@ -229,7 +228,7 @@ class Flows:
         record = self.get(flow_id, caller, "write")
         if record["stage"] != "stopped":
             self._lifecycle.stop(flow_id)
-        for owner in (f"flow:{flow_id}", *(f"component:{cid}" for cid in record["flow"])):
+        for owner in (flow_owner(flow_id), *(component_owner(flow_id, cid) for cid in record["flow"])):
             self._state.drop(owner)
         for collection in BELONGINGS:
             self._documents.delete_many(collection, (Where("flowId", "eq", flow_id),))

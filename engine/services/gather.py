@@ -81,7 +81,7 @@ def spent(doc: Doc) -> Write:
     return Write(ITEMS, doc["_id"], {key: value for key, value in doc.items() if key != "value"})
 
 
-def forget_component(documents: Documents, component_id: str) -> None:
-    """Drop all groups of a component: its flow stopped."""
-    documents.delete_many(ITEMS, (Where("group", "starts", f"{component_id}:"),))
-    documents.delete_many(GROUPS, (Where("_id", "starts", f"{component_id}:"),))
+def forget_flow(documents: Documents, flow_id: str) -> None:
+    """Drop all groups of a flow: it stopped."""
+    documents.delete_many(ITEMS, (Where("group", "starts", f"{flow_id}:"),))
+    documents.delete_many(GROUPS, (Where("_id", "starts", f"{flow_id}:"),))

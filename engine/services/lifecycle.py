@@ -14,9 +14,10 @@ from engine.ports import Bus, Cache, Clock, Doc, Documents, Query, Settlement, W
 from engine.sdk import Component
 from engine.services.context import StepContext
 from engine.services.execution import Execution
-from engine.services.gather import forget_component
+from engine.services.gather import forget_flow
 from engine.services.plans import CHANGED, Plans, RunningFlow
-from engine.services.records import as_text, describe, unprocessed
+from engine.services.records import accounting, as_text, describe, unprocessed
+from engine.services.state_view import component_owner, flow_owner
 from engine.services.timers import Timers, timer
 from engine.services.toolbox import Toolbox
 from engine.values.template import Frame
@@ -65,10 +66,11 @@ class Lifecycle:
             raise Conflict(f"flow {flow_id} is {self._stage(flow_id)}; wait until that has finished")
         record = self.plans.require_record(flow_id)
         self.cache.publish(CHANGED, flow_id)
-        running = self.plans.prepare(record)
+        running = self._prepared(record)
         settlement = Settlement()
         started: list[Step] = []
         try:
+            running = self.plans.prepare(record)
             for step in running.plan.steps.values():
                 self._hook("start", running, step, settlement)
                 started.append(step)
@@ -130,6 +132,7 @@ class Lifecycle:
             raise
         outcome = self.execution.collect(running, step, message, context)
         settlement.publishes.extend(outcome.publishes)
+        settlement.logs.extend(accounting(m, "p", now, delta=1) for m in outcome.publishes)
         settlement.logs.extend(outcome.logs)
         settlement.writes.extend(outcome.writes)
 
@@ -227,9 +230,9 @@ class Lifecycle:
         """State goes with the run, unless the manifest keeps it (engine.md §2 "state", §5 "Flow control")."""
         for step in running.plan.steps.values():
             if not step.manifest.persistent:
-                self.tools.state.drop(f"component:{step.id}")
-            forget_component(self.documents, step.id)
-        self.tools.state.drop(f"flow:{running.id}")
+                self.tools.state.drop(component_owner(running.id, step.id))
+        forget_flow(self.documents, running.id)
+        self.tools.state.drop(flow_owner(running.id))
         for collection in ("timers", "continuity", "revisions"):
             self.documents.delete_many(collection, (Where("flowId", "eq", running.id),))
 

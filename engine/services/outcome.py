@@ -33,7 +33,10 @@ class Reply:
 
 @dataclass(slots=True)
 class Outcome:
-    """Of a delivery. `waits` counts the timers that keep the execution open."""
+    """Of a delivery. `waits` counts the timers that keep the execution open.
+
+    `put_back` names the accounting record of a message that waits for a slot or for its flow's start.
+    """
 
     publishes: list[Message] = field(default_factory=list)
     logs: list[Doc] = field(default_factory=list)
@@ -41,6 +44,7 @@ class Outcome:
     reply: Reply | None = None
     stop_flows: set[str] = field(default_factory=set)
     waits: int = 0
+    put_back: str = ""
     failures: list[Doc] = field(default_factory=list)
 
     def settlement(self) -> Settlement:

@@ -11,6 +11,15 @@ import orjson
 from engine.ports import State
 
 
+def component_owner(flow_id: str, component_id: str) -> str:
+    """Component ids are unique by convention only: a flow imported twice has them twice."""
+    return f"component:{flow_id}:{component_id}"
+
+
+def flow_owner(flow_id: str) -> str:
+    return f"flow:{flow_id}"
+
+
 class OwnedState:
     """State of one owner. A `set` or `save` is counted as the same operation only with the same value:
     a retry that has learnt something new may store it."""

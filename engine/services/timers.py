@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.model.message import Message, decode, derived_id, encode, new_id
 from engine.ports import Bus, Clock, Doc, Documents, Query, Settlement, Where, Write
+from engine.services.records import accounting
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Timers:
                 self._tick(doc, message, now, settlement)
             else:
                 settlement.publishes.append(message)
+                settlement.logs.append(accounting(message, f"t{doc['due']}", now, delta=1))
                 settlement.writes.append(Write("timers", doc["_id"], None))
         if due:
             self._bus.settle(None, settlement).result()
@@ -72,6 +74,7 @@ class Timers:
         following = doc["due"] + every * ((now - doc["due"]) // every + 1)
         fired = replace(message, id=derived_id(doc["_id"], doc["due"]), correlation_id=new_id(now), created=now)
         settlement.publishes.append(fired)
+        settlement.logs.append(accounting(fired, "p", now, delta=1))
         settlement.writes.append(Write("timers", doc["_id"], {**doc, "due": following}))
 
     def next_due(self) -> int | None:

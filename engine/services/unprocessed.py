@@ -16,6 +16,7 @@ from engine.model.message import Message, decode, derived_id
 from engine.model.times import iso
 from engine.ports import Bus, Clock, Doc, Documents, LogIndex, Query, Where
 from engine.services.plans import Plans, RunningFlow
+from engine.services.publishing import publish
 from engine.services.retry_scope import completed_scope
 
 
@@ -61,7 +62,7 @@ class Unprocessed:
         running = self._plans.running(record["flowId"])
         if running is None:
             raise Conflict("the flow is not running: start it, then try the message again")
-        self._bus.publish([self._again(message, running)]).result()
+        publish(self._bus, self._clock, [self._again(message, running)])
         self._documents.delete("unprocessed", record["_id"])
 
     def _again(self, message: Message, running: RunningFlow) -> Message:

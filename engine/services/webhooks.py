@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from engine.ports import Bus, Cache, Clock, Documents
 from engine.services.execution import Execution
 from engine.services.outcome import Outcome, Reply
 from engine.services.plans import Plans, RunningFlow
+from engine.services.publishing import publish
 
 MAX_DEPTH = 50
 """Nested flow or webhook calls into the own installation (design.md §4 "Bounds")."""
@@ -130,12 +130,12 @@ class Webhooks:
             raise NotFound(f"flow {flow_id} has no component {component_id}")
         message = self._message(running, component_id, request)
         if request.enqueue_only or step.manifest.webhook_async:
-            self._bus.publish([message]).result()
+            publish(self._bus, self._clock, [message])
             return Answered(Reply(202, {}), message.correlation_id)
         if self._inline and component_id in running.plan.inline:
             return self._run_here(message)
         self._replies.expect(message.correlation_id)
-        self._bus.publish([message]).result()
+        publish(self._bus, self._clock, [message])
         return self._wait(message)
 
     def _running(self, flow_id: str) -> RunningFlow:
@@ -169,7 +169,7 @@ class Webhooks:
         )  # fmt: skip
 
     def _run_here(self, message: Message) -> Answered:
-        outcome = self._execution.run(message, external=0)
+        outcome = self._execution.run(message, external=0, consumed=0)
         if outcome.reply is None and not outcome.ended:
             self._replies.expect(message.correlation_id)
         self._bus.settle(None, outcome.settlement()).result()
@@ -189,8 +189,8 @@ class Webhooks:
             )
         return Answered(reply, message.correlation_id)
 
-    def inject(self, flow_id: str, component_id: str, port: str, content: Any) -> Future[None]:
-        """Publish a message to an in port as if a step had sent it (POST /flows/:id, rest-api.md §3).
+    def inject(self, flow_id: str, component_id: str, port: str, content: Any) -> str:
+        """Publish a message to an in port as if a step had sent it. Returns its correlation id.
 
         Raises NotFound, and BadRequest when the component has no such in port.
         """
@@ -203,7 +203,8 @@ class Webhooks:
         now = self._clock.now()
         key = new_id(now)
         message = Message(key, running.id, running.run, running.revision, component_id, key, port, content, {}, now)
-        return self._bus.publish([message])
+        publish(self._bus, self._clock, [message])
+        return key
 
 
 def notification(plans: Plans, clock: Clock, notice: Mapping[str, Any]) -> Message | None:

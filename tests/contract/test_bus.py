@@ -206,9 +206,7 @@ def test_messages_published_while_the_window_is_read_in_are_not_lost(
     installation.bus.consume(handle, 4)
     threads = [
         threading.Thread(
-            target=lambda base=base: [
-                installation.bus.publish([message(content=base + n)]) for n in range(100)
-            ]
+            target=lambda base=base: [installation.bus.publish([message(content=base + n)]) for n in range(100)]
         )
         for base in (0, 100, 200, 300)
     ]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from webapp.api import accounts, apps, files, flows, logs, modifiers, stores, system, unprocessed, users
+from webapp.api import accounts, apps, files, flows, logs, modifiers, stores, system, unprocessed, users, webhooks
 
-RESOURCES = (users, flows, apps, accounts, stores, files, logs, unprocessed, modifiers)
+RESOURCES = (webhooks, users, flows, apps, accounts, stores, files, logs, unprocessed, modifiers)
 
 
 def register(app: Flask) -> None:

@@ -128,7 +128,7 @@ def _send(flow_id: str, form: MultiDict[str, str]) -> dict[str, Any]:
             content = orjson.loads(body or "{}")
         except orjson.JSONDecodeError as error:
             raise BadRequest(f"The message must be JSON: {error}.") from error
-        platform().webhooks.inject(flow_id, cid, port, content).result()
+        platform().webhooks.inject(flow_id, cid, port, content)
         return {"delivered": port}
     if kind != "webhook":
         raise BadRequest("Choose what to send to.")

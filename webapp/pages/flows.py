@@ -13,8 +13,8 @@ from engine.errors import HeadraceError
 from engine.model.times import iso
 from engine.ports import Doc, Query, Where
 from engine.rules.acl import Caller, permissions
+from engine.services import flow_files
 from webapp.current import platform
-from webapp.pages import flow_files
 from webapp.pages.layout import fragment, is_fragment, note, tell
 from webapp.session import caller
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy_utils.functions import database_exists
+from sqlalchemy_utils.functions.database import database_exists
 
 from engine.errors import HeadraceError, Unavailable
 

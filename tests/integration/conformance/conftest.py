@@ -106,7 +106,8 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     )
     (place / "component.py").write_text(
         "from engine.sdk import *\n\nclass SendEmail(Component):\n"
-        "    def receive(self, context):\n        context.service_state.inc('mails')\n        context.send({}, 'sent')\n"
+        "    def receive(self, context):\n"
+        "        context.service_state.inc('mails')\n        context.send({}, 'sent')\n"
     )
     lab.options |= {"http_allow": ("127.0.0.1",), "step_threads": 16}
     lab.open()

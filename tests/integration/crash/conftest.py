@@ -114,7 +114,7 @@ class Killable:
             after = "".join(f"&searchAfter={value}" for value in last)
 
 
-_pool = urllib3.PoolManager(maxsize=64, retries=False, block=False)
+_pool = urllib3.PoolManager(maxsize=128, retries=False, block=False)
 
 
 @dataclass
@@ -146,6 +146,7 @@ def counting() -> Iterator[Counting]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A killed caller breaks its connections; that is what these tests are about."""

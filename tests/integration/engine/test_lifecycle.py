@@ -90,7 +90,7 @@ def test_waiting_messages_of_a_stopped_flow_become_unprocessed(lab: Any, make: M
     )
     for n in range(3):
         lab.post(flow, "hook", {"n": n}, enqueue_only=True)
-    owner = f"component:{lab.ids['slow']}"
+    owner = f"component:{flow}:{lab.ids['slow']}"
     until(lambda: lab.platform.state.get(owner, "entered") == 1 and lab.platform.bus.depth() == 3, "a busy step")
     lab.platform.lifecycle.stop(flow)
     lab.platform.cache.set("static:go", True, 60)
@@ -311,7 +311,7 @@ def test_a_quota_lets_only_so_many_run_at_a_time(lab: Any, make: Make) -> None:
     flow = lab.flow({"hook": make("Hook"), "limited": make("Limited", ("hook", "out"))})
     for _ in range(6):
         lab.post(flow, "hook", {}, enqueue_only=True)
-    owner = f"component:{lab.ids['limited']}"
+    owner = f"component:{flow}:{lab.ids['limited']}"
     until(lambda: lab.platform.state.get(owner, "running") == 2, "two running")
     lab.platform.cache.set("static:go", True, 60)
 

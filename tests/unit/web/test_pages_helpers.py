@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from engine.errors import BadRequest
 from engine.model.manifest import Manifest, read_manifest
-from webapp.pages import flow_files, log_rows
+from engine.services import flow_files
+from webapp.pages import log_rows
 from webapp.pages.flow_steps import labels_of, steps_of
 from webapp.pages.flows import Listing
 from webapp.pages.layout import own_path, tell

@@ -13,6 +13,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.errors import AppImportError
 
 import app as entry
+from cli.one_core import keep_to_one_core
 from engine.errors import HeadraceError
 from engine.settings import Settings
 from engine.wiring import public_url
@@ -49,6 +50,8 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        if self._settings.one_core:
+            keep_to_one_core()
         try:
             application = entry.create()
         except HeadraceError as error:

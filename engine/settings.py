@@ -60,6 +60,9 @@ class Settings:
     retry_classify: bool = _setting(True, "False: retry every error (RETRY_ERROR_CLASSIFICATION_ENABLED).")
     step_threads: int = _setting(64, "Threads for steps that call the outside world, 1 to 1000.")
     web_threads: int = _setting(64, "Threads answering HTTP requests, 1 to 1000.")
+    one_core: bool = _setting(
+        True, "Keep the serving process on one core at a time, the least busy: hand-overs between threads cost less."
+    )
     streams: int = _setting(200, "Live browser streams per process; beyond it pages poll.")
     log_data_messages: bool = _setting(
         True, "False: the run log keeps no message contents (LOG_COMPONENT_DATA_MESSAGE)."

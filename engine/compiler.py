@@ -186,7 +186,7 @@ def compile_flow(descriptor: Descriptor, lookup: Lookup, registry: Registry) -> 
     reads = {cid: _reads(step) for cid, step in steps.items()}
     _liveness(steps, reads)
     every = EVERYTHING if any(r is None for r in reads.values()) else frozenset().union(*filter(None, reads.values()))
-    return Plan(steps, every, frozenset(cid for cid in steps if _runs_inline(cid, steps)))
+    return Plan(steps, every, _inline(steps))
 
 
 def _targets(descriptor: Descriptor) -> dict[str, dict[str, tuple[tuple[str, str], ...]]]:
@@ -245,7 +245,7 @@ def _reads(step: Step) -> frozenset[Output] | None:
 
 
 def _liveness(steps: dict[str, Step], reads: dict[str, frozenset[Output] | None]) -> None:
-    """Set `needs` of every step: what it reads, and what its successors need. Loops are cut where met."""
+    """Set `needs` of every step. Loops are cut where met."""
     done: set[str] = set()
     shared: dict[frozenset[Output], frozenset[Output]] = {}
     for root in steps:
@@ -259,41 +259,42 @@ def _liveness(steps: dict[str, Step], reads: dict[str, frozenset[Output] | None]
                     trail.append((target, iter(_next_ids(steps[target]))))
                     break
             else:
-                needs: set[Output] | None = set()
-                for part in (reads[here], *(steps[t].needs for t in _next_ids(steps[here]) if t in steps)):
-                    if part is None:
-                        needs = None
-                        break
-                    assert needs is not None
-                    needs |= part
-                found = EVERYTHING if needs is None else frozenset(needs)
+                found = _needs(here, reads[here], [steps[t].needs for t in _next_ids(steps[here]) if t in steps])
                 steps[here].needs = shared.setdefault(found, found) if found is not None else EVERYTHING
                 done.add(here)
                 trail.pop()
+
+
+def _needs(
+    cid: str, reads: frozenset[Output] | None, following: list[frozenset[Output] | None]
+) -> frozenset[Output] | None:
+    """What a step reads, and what its successors need, except what it emits itself: no message has that when it comes."""
+    needs: set[Output] = set()
+    for part in following:
+        if part is None:
+            return EVERYTHING
+        needs |= part
+    return EVERYTHING if reads is None else reads.union(o for o in needs if o[0] != cid)
 
 
 def _next_ids(step: Step) -> list[str]:
     return [cid for links in step.targets.values() for cid, _ in links]
 
 
-def _runs_inline(cid: str, steps: dict[str, Step]) -> bool:
-    """Only the product's own steps are reached from here before an external one: none of them can hang."""
-    seen: set[str] = set()
-    waiting = [cid]
+def _inline(steps: dict[str, Step]) -> frozenset[str]:
+    """From where only the product's own steps are reached before an external one: none of them can hang."""
+    senders: dict[str, list[str]] = {}
+    for cid, step in steps.items():
+        for target in _next_ids(step):
+            senders.setdefault(target, []).append(cid)
+    inside = {cid for cid, step in steps.items() if not step.external}
+    waiting = [cid for cid in inside if not steps[cid].trusted]
     while waiting:
         here = waiting.pop()
-        if here in seen or here not in steps:
-            continue
-        seen.add(here)
-        step = steps[here]
-        if step.external:
-            if here == cid:
-                return False
-            continue
-        if not step.trusted:
-            return False
-        waiting.extend(_next_ids(step))
-    return True
+        if here in inside:
+            inside.discard(here)
+            waiting.extend(senders.get(here, ()))
+    return frozenset(inside)
 
 
 def trim(scope: dict[str, dict[str, Any]], needs: frozenset[Output] | None) -> dict[str, dict[str, Any]]:

@@ -60,6 +60,9 @@ class Settings:
     retry_classify: bool = _setting(True, "False: retry every error (RETRY_ERROR_CLASSIFICATION_ENABLED).")
     step_threads: int = _setting(64, "Threads for steps that call the outside world, 1 to 1000.")
     web_threads: int = _setting(64, "Threads answering HTTP requests, 1 to 1000.")
+    ledger: bool = _setting(
+        True, "Record external calls, so that a crash repeats only those under way. False is for tests of the ledger."
+    )
     one_core: bool = _setting(
         True, "Keep the serving process on one core at a time, the least busy: hand-overs between threads cost less."
     )

@@ -34,10 +34,12 @@ from engine.services.aftermath import Aftermath
 from engine.services.components import Components
 from engine.services.erasure import Erasure
 from engine.services.execution import Execution
+from engine.services.failing import Failing
 from engine.services.files import FileService
 from engine.services.fire_patterns import Assembler
 from engine.services.flows import Flows
 from engine.services.health import Health, Metrics
+from engine.services.ledger import Ledger
 from engine.services.lifecycle import Lifecycle
 from engine.services.logs import Logs
 from engine.services.modifiers import Modifiers
@@ -193,9 +195,18 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     execution = Execution(
         tools,
         plans,
+        bus,
+        Ledger(
+            documents,
+            clock,
+            metrics.repeats,
+            lease_ms=round(settings.receive_timeout * 1000) + 60_000,
+            once=True,
+            enabled=settings.ledger,
+        ),
         Quotas(cache, catalogue.quota_rules, settings.receive_timeout),
         Assembler(documents, clock),
-        policy,
+        Failing(documents, clock, policy, log_contents=settings.log_data_messages),
         log_contents=settings.log_data_messages,
     )
 

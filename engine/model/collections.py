@@ -33,9 +33,11 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     # message (base64), messages{} as shown by the API
     "unprocessed": (("flowId", "created"), ("userId", "created")),
     # _id = message id + attempt, state, by, lease, emissions, response, created
-    "ledger": (("created",),),
+    "ledger": (("created",), ("flowId",)),
+    # _id = message id, emitted (how many of its emissions are durable), flowId, created
+    "windows": (("flowId",),),
     # _id = group id + item id, group, value, created, order, taken
-    "gather_items": (("group", "created"), ("created",)),
+    "gather_items": (("group", "taken", "created"), ("created",)),
     # _id = group id, fired (operation id), created
     "gather_groups": (("created",),),
     # _id, event, flowId, componentId, userId, params{}

@@ -67,7 +67,7 @@ class Components:
         )  # fmt: skip
         context = StepContext(self.tools, running, step, message, _arrivals(messages or {}), given)
         component.behaviour.receive(context)
-        result = next((e.content for e in context.emissions if e.port == port), None)
+        result = next((e.content for e in context.result.emissions if e.port == port), None)
         return self._catalogue.transform(component, transform)(result) if transform else result
 
     def manifest(self, type: str) -> Mapping[str, Any] | None:

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
@@ -23,10 +22,11 @@ from engine.ports import FileRecord, Http, LogQuery, Write
 from engine.rules.links import ERROR_PORT
 from engine.sdk import Gather, Incoming, Link, StateView, Stores
 from engine.services.gather import DocumentGather
-from engine.services.outcome import Emission, Reply
+from engine.services.outcome import CallResult, Emission, Reply
 from engine.services.plans import RunningFlow
 from engine.services.state_view import OwnedState, component_owner, flow_owner
 from engine.services.timers import timer
+from engine.services.windows import WINDOW, Windows
 
 if TYPE_CHECKING:
     from engine.services.toolbox import Toolbox
@@ -35,15 +35,6 @@ CONTINUITY_DAYS = 100
 
 FOREVER = 1_000_000
 """A call back may come or not: its execution is never taken for ended."""
-
-
-@dataclass(slots=True)
-class Effects:
-    """What the call asked for beyond messages. `waits`: time-outs set, and FOREVER for a call back."""
-
-    stop_flow: bool = False
-    waits: int = 0
-    max_wait: int | None = None
 
 
 class StepContext:
@@ -57,6 +48,7 @@ class StepContext:
         message: Message,
         messages: Mapping[str, Incoming],
         properties: Mapping[str, Any],
+        windows: Windows | None = None,
     ) -> None:
         self._tools = tools
         self._running = running
@@ -75,12 +67,9 @@ class StepContext:
         self.scope = message.scope
         self.http: Http = tools.http
         self.api_url: str = tools.api_url
-        self.emissions: list[Emission] = []
-        self.writes: list[Write] = []
-        self.signals: list[Any] = []
-        self.log_lines: list[tuple[str, Any]] = []
-        self.reply: Reply | None = None
-        self.effects = Effects()
+        self.result = CallResult()
+        self._windows = windows
+        self._max_wait: int | None = None
         self._ordinal = 0
         self._random: random.Random | None = None
 
@@ -156,7 +145,13 @@ class StepContext:
         if not self._step.trusted:
             content = orjson.loads(encoded)  # what is not the product's own may keep and change what it sent
         replaced = {cid: dict(ports) for cid, ports in scope.items()} if scope is not None else None
-        self.emissions.append(Emission(port, content, encoded.decode(), replaced))
+        result = self.result
+        result.sent += 1
+        if self._windows is not None and result.sent <= self._windows.skip:
+            return  # made durable before the process died
+        result.emissions.append(Emission(port, content, encoded.decode(), replaced))
+        if self._windows is not None and len(result.emissions) >= WINDOW:
+            self._windows.flush(result)
 
     def send_array(self, items: Iterable[Any], port: str) -> None:
         for item in items:
@@ -165,14 +160,14 @@ class StepContext:
     def respond(self, body: Any = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         if not isinstance(status, int) or not 100 <= status <= 599:
             raise StepError(f"a response needs a status between 100 and 599, not {status!r}", code="BAD_STATUS")
-        if self.reply is None:
-            self.reply = Reply(status, body, {str(k): str(v) for k, v in (headers or {}).items()})
+        if self.result.reply is None:
+            self.result.reply = Reply(status, body, {str(k): str(v) for k, v in (headers or {}).items()})
 
     def log(self, content: Any, *, level: str = "info") -> None:
-        self.log_lines.append((level, content))
+        self.result.log_lines.append((level, content))
 
     def send_signal(self, content: Any) -> None:
-        self.signals.append(content)
+        self.result.signals.append(content)
 
     # -- time
 
@@ -188,21 +183,21 @@ class StepContext:
             component_id=self.component_id, correlation_id=self.correlation_id, port="timeout", content=content,
             scope=dict(self._message.scope), created=now, kind="timeout", extra={"timeoutId": timeout_id},
         )  # fmt: skip
-        self.writes.append(timer(timeout_id, "timeout", now + wait, message))
-        self.effects.waits += 1
+        self.result.writes.append(timer(timeout_id, "timeout", now + wait, message))
+        self.result.waits += 1
         return timeout_id
 
     def clear_timeout(self, timeout_id: str | None) -> None:
         if timeout_id:
-            self.writes.append(Write("timers", timeout_id, None))
+            self.result.writes.append(Write("timers", timeout_id, None))
 
     def set_max_wait(self, until: datetime | float | str) -> None:
         if isinstance(until, datetime):
-            self.effects.max_wait = round(until.astimezone(UTC).timestamp() * 1000)
+            self._max_wait = round(until.astimezone(UTC).timestamp() * 1000)
         elif isinstance(until, str):
-            self.effects.max_wait = from_iso(until)
+            self._max_wait = from_iso(until)
         else:
-            self.effects.max_wait = self._tools.clock.now() + round(until)
+            self._max_wait = self._tools.clock.now() + round(until)
 
     def uuid(self) -> str:
         if self._random is None:
@@ -285,7 +280,9 @@ class StepContext:
     def gather(self, name: str) -> Gather:
         group = f"{self.flow_id}:{self.component_id}:{name}"
         now = self._tools.clock.now()
-        return DocumentGather(self._tools.documents, group, self._operation, now, self.writes)
+        return DocumentGather(
+            self._tools.documents, self._tools.state, self.flow_id, group, self._operation, now, self.result.writes
+        )
 
     def cache_get(self, key: str) -> Any:
         return self._tools.cache.get(f"static:{key}")
@@ -308,12 +305,12 @@ class StepContext:
     def _keep_scope(self) -> None:
         """What the execution has produced so far comes back with the call (engine.md §5 "Continuity scope")."""
         now = self._tools.clock.now()
-        expires = self.effects.max_wait or now + round(timedelta(days=CONTINUITY_DAYS).total_seconds() * 1000)
+        expires = self._max_wait or now + round(timedelta(days=CONTINUITY_DAYS).total_seconds() * 1000)
         key = f"{self.flow_id}:{self.correlation_id}:{self.component_id}"
         doc = {"_id": key, "flowId": self.flow_id, "scope": self._message.scope, "expires": expires}
         # stored at once: the party told of the URL may call before this message is settled
         self._tools.documents.put("continuity", doc)
-        self.effects.waits += FOREVER
+        self.result.waits += FOREVER
 
     def call_component(
         self, type: str, port: str, *, properties: Mapping[str, Any] | None = None,
@@ -363,7 +360,7 @@ class StepContext:
         return self._tools.components.manifest(type)
 
     def stop_flow(self) -> None:
-        self.effects.stop_flow = True
+        self.result.stop_flow = True
 
     def eval_javascript(self, code: str, data: Any = None) -> Any:
         from engine.values import javascript

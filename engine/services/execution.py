@@ -6,39 +6,35 @@ Steps without outside effects run on at once; at most one external step runs per
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from engine.compiler import Plan, Step, trim
-from engine.errors import ValidationFailed
+from engine.compiler import Plan, Step
+from engine.errors import BadRequest, ValidationFailed
 from engine.model.message import Message, derived_id
-from engine.ports import Doc, Write
+from engine.ports import Bus, Doc, Settlement, Write
 from engine.rules.coerce import fit
-from engine.rules.links import ERROR_PORT
-from engine.rules.retry import RetryPolicy, decide, delay_ms
 from engine.sdk import Component, Incoming
 from engine.services.context import StepContext
+from engine.services.emitting import children, records_of, signals, trimmed
+from engine.services.failing import GONE, STOPPED, Failing
 from engine.services.fire_patterns import Assembler
-from engine.services.outcome import Emission, Outcome
+from engine.services.ledger import Ledger
+from engine.services.outcome import CallResult, Emission, Outcome
 from engine.services.plans import Plans, RunningFlow
 from engine.services.quotas import Quotas
-from engine.services.records import accounting, as_text, describe, failure, record, unprocessed
+from engine.services.records import accounting, as_text, describe, record
 from engine.services.timers import timer
 from engine.services.toolbox import Toolbox
+from engine.services.windows import WINDOW, Windows, position
 from engine.values.template import Frame
-
-log = logging.getLogger(__name__)
 
 RUN_ON = 200
 """Steps executed in one delivery; what follows is published."""
 
 HOLD_MS = 100
 """How long a message waits before it looks again whether its flow has finished starting."""
-
-_STOPPED = {"message": "flow stopped", "code": "FLOW_STOPPED", "name": "FlowStopped"}
 
 
 class Execution:
@@ -48,17 +44,21 @@ class Execution:
         self,
         tools: Toolbox,
         plans: Plans,
+        bus: Bus,
+        ledger: Ledger,
         quotas: Quotas,
         assembler: Assembler,
-        policy: RetryPolicy,
+        failing: Failing,
         *,
         log_contents: bool = True,
     ) -> None:
         self._tools = tools
         self._plans = plans
+        self._bus = bus
+        self._ledger = ledger
         self._quotas = quotas
         self._assembler = assembler
-        self._policy = policy
+        self._failing = failing
         self._log_contents = log_contents
 
     def is_external(self, message: Message) -> bool:
@@ -69,37 +69,49 @@ class Execution:
         step = self._plans.plan(running, message.revision).steps.get(message.component_id)
         return step is not None and (step.external or not step.trusted)
 
-    def run(self, first: Message, *, external: int, consumed: int = 1) -> Outcome:
+    def run(self, first: Message, *, external: int, consumed: int = 1, again: bool = False) -> Outcome:
         """Execute `first`, whatever it is, and what may run on: at most `external` (0 or 1) external steps in all.
 
-        `consumed` is 0 for a message that was never published.
+        `consumed` is 0 for a message that was never published. `again`: the message was delivered before
+        to a process that died, so parts of its work may be durable.
         """
         outcome = Outcome()
         agenda = deque([first])
         steps = 0
         while agenda:
             message = agenda.popleft()
-            running = self._plans.running(message.flow_id)
-            if running is None or running.run != message.run or not running.active:
-                self._discard(message, outcome, _STOPPED)
+            found = self._place(message, outcome)
+            if found is None:
                 continue
-            if running.starting and message.kind != "webhook":
-                self._put_back(message, outcome, HOLD_MS)
-                continue
-            plan = self._plans.plan(running, message.revision)
-            step = plan.steps.get(message.component_id)
-            if step is None:
-                reason = {"message": "the component is no longer in the flow", "code": "NO_COMPONENT", "name": "Gone"}
-                self._discard(message, outcome, reason)
-                continue
+            running, plan, step = found
             if message is not first and ((step.external and external == 0) or steps >= RUN_ON):
-                outcome.publishes.append(replace(message, scope=trim(message.scope, step.needs)))
+                outcome.publishes.append(trimmed(plan, message))
                 continue
             external -= step.external
             steps += 1
-            self._step(running, plan, step, message, outcome, agenda)
+            self._step(running, plan, step, message, outcome, agenda, again or message.attempt > 0)
         outcome.logs.append(self._account(first, outcome, steps, consumed))
         return outcome
+
+    def _place(self, message: Message, outcome: Outcome) -> tuple[RunningFlow, Plan, Step] | None:
+        """Where a message runs; None when it does not run now, which the outcome then says."""
+        try:
+            running = self._plans.running(message.flow_id)
+            if running is None or running.run != message.run or not running.active:
+                self._failing.discard(message, outcome, STOPPED)
+                return None
+            if running.starting and message.kind != "webhook":
+                self._put_back(message, outcome, HOLD_MS)
+                return None
+            plan = self._plans.plan(running, message.revision)
+        except BadRequest as error:  # a connector of the flow was removed or no longer loads
+            self._failing.discard(message, outcome, describe(error))
+            return None
+        step = plan.steps.get(message.component_id)
+        if step is None:
+            self._failing.discard(message, outcome, GONE)
+            return None
+        return running, plan, step
 
     def _account(self, first: Message, outcome: Outcome, steps: int, consumed: int) -> Doc:
         kind = outcome.put_back or ("d" if consumed else "r")
@@ -115,7 +127,14 @@ class Execution:
         )
 
     def _step(
-        self, running: RunningFlow, plan: Plan, step: Step, message: Message, outcome: Outcome, agenda: deque[Message]
+        self,
+        running: RunningFlow,
+        plan: Plan,
+        step: Step,
+        message: Message,
+        outcome: Outcome,
+        agenda: deque[Message],
+        again: bool,
     ) -> None:
         now = self._tools.clock.now()
         inputs: Mapping[str, Incoming] = {}
@@ -132,18 +151,56 @@ class Execution:
             if message.kind == "port":
                 text = as_text(next(iter(inputs.values())).content) if self._log_contents else ""
                 outcome.logs.append(record(message, step, 0, now, text, "in", message.port))
-            context = StepContext(self._tools, running, step, message, inputs, step.properties.evaluate(frame))
-            if step.disabled:
-                self._pass_through(step, inputs, context)
-            else:
-                _HOOKS[message.kind](step.behaviour, context)
+            windows = self._windows(plan, step, message, now, again)
+            result = self._call(running, step, message, inputs, frame, windows)
         except Exception as error:  # noqa: BLE001 - whatever a connector raises ends in the log, never in the worker
-            self._failed(running, plan, step, message, error, inputs, outcome, agenda)
+            emission = self._failing.failed(running, step, message, error, inputs, outcome)
+            if emission is not None:
+                self._emit(plan, step, message, [emission], 0, outcome, agenda, alone=True)
         else:
-            self._finished(running, plan, step, message, context, outcome, agenda)
+            self._finish(running, plan, step, message, result, windows, outcome, agenda)
             outcome.writes.extend(taken)
         finally:
             self._quotas.release(slots)
+
+    def _call(
+        self,
+        running: RunningFlow,
+        step: Step,
+        message: Message,
+        inputs: Mapping[str, Incoming],
+        frame: Frame,
+        windows: Windows,
+    ) -> CallResult:
+        """Call the hook; an external step through the ledger, which may know the result already."""
+        outside = step.external and message.kind != "signal"
+        if outside:
+            entry = self._ledger.begin(message)
+            if entry is not None:
+                return entry
+        # an external step is not called again, so what it sent first cannot be skipped: its windows come after
+        properties = step.properties.evaluate(frame)
+        context = StepContext(
+            self._tools, running, step, message, inputs, properties, None if step.external else windows
+        )
+        if step.disabled:
+            self._pass_through(step, inputs, context)
+        else:
+            _HOOKS[message.kind](step.behaviour, context)
+        if outside:
+            self._ledger.done(message, context.result)
+        return context.result
+
+    def _windows(self, plan: Plan, step: Step, message: Message, now: int, again: bool) -> Windows:
+        skip = position(self._tools.documents, message.id) if again else 0
+
+        def settle(emissions: list[Emission], first: int, place: Write) -> None:
+            sent = children(plan, step, message, emissions, first, now, alone=False)
+            logs = records_of(message, step, emissions, first, now, contents=self._log_contents)
+            logs.append(accounting(message, f"w{first}", now, delta=len(sent)))
+            self._bus.settle(None, Settlement([trimmed(plan, m) for m in sent], logs, [place])).result()
+
+        return Windows(skip, settle, message.id, message.flow_id, now)
 
     def _incoming(self, step: Step, message: Message, frame: Frame, taken: list[Write]) -> Mapping[str, Incoming]:
         if message.kind != "port":
@@ -178,35 +235,45 @@ class Execution:
 
     # -- after the call
 
-    def _finished(
+    def _finish(
         self,
         running: RunningFlow,
         plan: Plan,
         step: Step,
         message: Message,
-        context: StepContext,
+        result: CallResult,
+        windows: Windows,
         outcome: Outcome,
         agenda: deque[Message],
     ) -> None:
         now = self._tools.clock.now()
-        n = 1
-        for emission in context.emissions:
-            text = emission.text if self._log_contents else ""
-            outcome.logs.append(record(message, step, n, now, text, "out", emission.port))
-            self._emit(plan, step, message, emission, n, now, agenda, alone=len(context.emissions) == 1)
-            n += 1
-        for level, content in context.log_lines:
+        first = result.sent - len(result.emissions)
+        if first < windows.skip:  # the ledger's record of an external step holds all it sent
+            result.emissions = result.emissions[windows.skip - first :]
+            first = windows.skip
+        while len(result.emissions) > WINDOW:
+            part = CallResult(emissions=result.emissions[:WINDOW], sent=first + WINDOW)
+            windows.flush(part)
+            result.emissions = result.emissions[WINDOW:]
+            first += WINDOW
+        alone = first == 0 and len(result.emissions) == 1
+        self._emit(plan, step, message, result.emissions, first, outcome, agenda, alone=alone)
+        n = result.sent + 1
+        for level, content in result.log_lines:
             text = content if isinstance(content, str) else as_text(content)
             outcome.logs.append({**record(message, step, n, now, text, "log", ""), "severity": level})
             n += 1
-        for content in context.signals:
-            outcome.publishes.extend(self._signals(running, message, content, n, now))
+        for content in result.signals:
+            outcome.publishes.extend(signals(message, content, n, now, _listeners(running.plan)))
             n += 1
-        outcome.writes.extend(context.writes)
-        outcome.waits += context.effects.waits
+        outcome.writes.extend(result.writes)
+        outcome.writes.extend(windows.forget())
+        if step.external:
+            outcome.writes.extend(self._ledger.settled(message))
+        outcome.waits += result.waits
         if outcome.reply is None:
-            outcome.reply = context.reply
-        if context.effects.stop_flow:
+            outcome.reply = result.reply
+        if result.stop_flow:
             outcome.stop_flows.add(running.id)
 
     def _emit(
@@ -214,151 +281,37 @@ class Execution:
         plan: Plan,
         step: Step,
         message: Message,
-        emission: Emission,
-        n: int,
-        now: int,
+        emissions: list[Emission],
+        first: int,
+        outcome: Outcome,
         agenda: deque[Message],
         *,
         alone: bool,
     ) -> None:
-        """One copy per link. The scope is handed on without copying when nobody else needs it."""
-        targets = step.targets.get(emission.port, ())
-        read = plan.read is None or (step.id, emission.port) in plan.read
-        base = message.scope if emission.scope is None else emission.scope
-        for cid, port in targets:
-            scope = base if alone and len(targets) == 1 else dict(base)
-            if read:
-                scope[step.id] = {emission.port: emission.content}
-            agenda.append(
-                Message(
-                    id=derived_id(message.id, message.attempt and "retry", emission.port, n, cid, port),
-                    flow_id=message.flow_id,
-                    run=message.run,
-                    revision=message.revision,
-                    component_id=cid,
-                    correlation_id=message.correlation_id,
-                    port=port,
-                    content=emission.content,
-                    scope=scope,
-                    created=now,
-                    sender_id=step.id,
-                    sender_port=emission.port,
-                    depth=message.depth,
-                )
-            )
+        if emissions:
+            now = self._tools.clock.now()
+            outcome.logs.extend(records_of(message, step, emissions, first, now, contents=self._log_contents))
+            agenda.extend(children(plan, step, message, emissions, first, now, alone=alone))
 
-    def _signals(self, running: RunningFlow, message: Message, content: Any, n: int, now: int) -> list[Message]:
-        return [
-            replace(
-                message,
-                id=derived_id(message.id, "signal", n, step.id),
-                component_id=step.id,
-                port="signal",
-                kind="signal",
-                content=content,
-                scope={},
-                created=now,
-                sender_id=message.component_id,
-                sender_port=None,
-                attempt=0,
-                extra={},
-            )
-            for step in running.plan.steps.values()
-            if type(step.behaviour).signal is not Component.signal
-        ]
-
-    def collect(self, running: RunningFlow, step: Step, message: Message, context: StepContext) -> Outcome:
+    def collect(self, running: RunningFlow, step: Step, message: Message, result: CallResult) -> Outcome:
         """What a start or stop hook caused; its messages are published, none runs on."""
         outcome = Outcome()
         agenda: deque[Message] = deque()
-        self._finished(running, running.plan, step, message, context, outcome, agenda)
-        for m in agenda:
-            outcome.publishes.append(replace(m, scope=trim(m.scope, running.plan.steps[m.component_id].needs)))
+        windows = self._windows(running.plan, step, message, message.created, again=False)
+        self._finish(running, running.plan, step, message, result, windows, outcome, agenda)
+        outcome.publishes.extend(trimmed(running.plan, m) for m in agenda)
         return outcome
 
-    # -- failures
-
-    def _failed(
-        self,
-        running: RunningFlow,
-        plan: Plan,
-        step: Step,
-        message: Message,
-        error: Exception,
-        inputs: Mapping[str, Incoming],
-        outcome: Outcome,
-        agenda: deque[Message],
-    ) -> None:
-        now = self._tools.clock.now()
-        described = describe(error)
-        contents = {port: incoming.content for port, incoming in inputs.items()} or {message.port: message.content}
-        outcome.logs.append(failure(message, step, now, described, contents if self._log_contents else {}))
-        outcome.failures.append({"message": message, "error": described, "step": step})
-        log.info(
-            "step failed: %s",
-            described["message"],
-            extra={
-                "action": "step_failed",
-                "flowId": message.flow_id,
-                "componentId": message.component_id,
-                "correlationId": message.correlation_id,
-                "attempt": message.attempt,
-            },
-        )
-        verdict = decide(error, message.attempt, step.error_handling, self._policy)
-        if message.kind == "tick" or verdict == "discard":
-            return
-        if verdict == "retry":
-            again = replace(message, attempt=message.attempt + 1, scope=trim(message.scope, step.needs))
-            due = now + delay_ms(message.attempt, self._policy)
-            outcome.writes.append(timer(derived_id(message.id, "retry", again.attempt), "retry", due, again))
-            outcome.waits += 1
-            return
-        self._give_up(running, plan, step, message, described, contents, outcome, agenda)
-
-    def _give_up(
-        self,
-        running: RunningFlow,
-        plan: Plan,
-        step: Step,
-        message: Message,
-        described: dict[str, Any],
-        contents: dict[str, Any],
-        outcome: Outcome,
-        agenda: deque[Message],
-    ) -> None:
-        now = self._tools.clock.now()
-        if step.error_handling.on_error == "errorPort" and step.targets.get(ERROR_PORT):
-            short = {key: described[key] for key in ("message", "code", "name")}
-            content = {"error": short, "input": next(iter(contents.values()), None)}
-            emission = Emission(ERROR_PORT, content, as_text(content))
-            outcome.logs.append(record(message, step, 1, now, emission.text, "out", ERROR_PORT))
-            self._emit(plan, step, message, emission, 1, now, agenda, alone=True)
-            return
-        kept = replace(message, scope=trim(message.scope, step.needs))
-        outcome.writes.append(unprocessed(kept, running.user_id, now, described, next(iter(contents.values()), None)))
-        if step.error_handling.on_error == "stopFlow":
-            outcome.stop_flows.add(running.id)
-
-    def abandon(self, message: Message, reason: str) -> Outcome:
+    def abandon(self, message: Message, reason: str, code: str = "RECEIVE_TIMEOUT") -> Outcome:
         """The outcome for a message whose step was given up (it hangs over its limit)."""
         outcome = Outcome()
-        error = {"message": reason, "code": "RECEIVE_TIMEOUT", "name": "TimedOut"}
         running = self._plans.running(message.flow_id)
         step = running.plan.steps.get(message.component_id) if running else None
-        if step is not None:
-            contents = {message.port: message.content}
-            outcome.logs.append(failure(message, step, self._tools.clock.now(), error, contents))
-            outcome.failures.append({"message": message, "error": error, "step": step})
-        self._discard(message, outcome, error)
+        self._failing.abandoned(step, message, {"message": reason, "code": code, "name": "GivenUp"}, outcome)
+        if step is not None and step.external:
+            outcome.writes.extend(self._ledger.settled(message))
         outcome.logs.append(self._account(message, outcome, 1, 1))
         return outcome
-
-    def _discard(self, message: Message, outcome: Outcome, reason: dict[str, Any]) -> None:
-        flow = self._tools.documents.get("flows", message.flow_id)
-        if flow is not None and message.kind in ("port", "webhook", "timeout"):
-            now = self._tools.clock.now()
-            outcome.writes.append(unprocessed(message, flow["userId"], now, reason, message.content))
 
     def _put_back(self, message: Message, outcome: Outcome, pause_ms: int) -> None:
         due = self._tools.clock.now() + pause_ms
@@ -377,6 +330,10 @@ def _arrived(message: Message, content: Any) -> Incoming:
         message.sender_port,
         message.extra.get("timeoutId"),
     )
+
+
+def _listeners(plan: Plan) -> list[str]:
+    return [cid for cid, step in plan.steps.items() if type(step.behaviour).signal is not Component.signal]
 
 
 def _receive(behaviour: Component, context: StepContext) -> None:

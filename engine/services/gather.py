@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine.ports import Doc, Documents, Query, Where, Write
+from engine.ports import Doc, Documents, Query, State, Where, Write
 
 ITEMS = "gather_items"
 GROUPS = "gather_groups"
@@ -22,9 +22,18 @@ class DocumentGather:
     """`sdk.Gather` over Documents. `operation` gives the next operation id of the current call."""
 
     def __init__(
-        self, documents: Documents, group: str, operation: Callable[[], str], now: int, writes: list[Write]
+        self,
+        documents: Documents,
+        state: State,
+        flow_id: str,
+        group: str,
+        operation: Callable[[], str],
+        now: int,
+        writes: list[Write],
     ) -> None:
         self._documents = documents
+        self._state = state
+        self._owner = counts_owner(flow_id)
         self._group = group
         self._operation = operation
         self._now = now
@@ -37,9 +46,11 @@ class DocumentGather:
         op = self._operation()
         item = {"_id": f"{self._group}:{op}", "group": self._group, "value": value}
         self._documents.insert(ITEMS, {**item, "created": self._now, "order": time.time_ns()})
+        # counted under the same operation: a redelivered message counts once, even if it died in between
+        self._state.apply(self._owner, f"{op}:count", "inc", self._group, 1)
 
     def count(self) -> int:
-        return self._documents.count(ITEMS, Query(where=self._waiting()))
+        return int(self._state.get(self._owner, self._group) or 0)
 
     def items(self) -> list[Any]:
         return [d["value"] for d in self._documents.find(ITEMS, Query(where=self._waiting(), sort=_ORDER))]
@@ -68,12 +79,19 @@ class DocumentGather:
             if len(found) < minimum:  # another message took them between the count and the update
                 self._documents.update_many(ITEMS, mine, {"taken": None})
                 return None
+        self._state.apply(self._owner, f"{op}:count", "inc", self._group, -len(found))
         self._writes.extend(spent(doc) for doc in found)
         return [doc["value"] for doc in found]
 
     def clear(self) -> None:
         self._documents.delete_many(ITEMS, (Where("group", "eq", self._group),))
         self._documents.delete(GROUPS, self._group)
+        self._state.apply(self._owner, self._operation(), "unset", self._group)
+
+
+def counts_owner(flow_id: str) -> str:
+    """Owner of the counts of all groups of a flow: counting the documents would take longer the more there are."""
+    return f"gather:{flow_id}"
 
 
 def spent(doc: Doc) -> Write:

@@ -18,6 +18,9 @@ class Metrics:
         self.deliveries = Counter("headrace_deliveries", "Deliveries settled.", registry=self.registry)
         self.failures = Counter("headrace_step_failures", "Tries of a step that failed.", registry=self.registry)
         self.unprocessed = Counter("headrace_unprocessed", "Messages kept as unprocessed.", registry=self.registry)
+        self.repeats = Counter(
+            "headrace_external_repeats", "External steps called again after a crash.", registry=self.registry
+        )
         self.given_up = Counter("headrace_steps_given_up", "Steps over their time limit.", registry=self.registry)
         self.indexed = Counter("headrace_log_records", "Log records indexed.", registry=self.registry)
         self.settle_seconds = Histogram(

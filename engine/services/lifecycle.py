@@ -14,7 +14,7 @@ from engine.ports import Bus, Cache, Clock, Doc, Documents, Query, Settlement, W
 from engine.sdk import Component
 from engine.services.context import StepContext
 from engine.services.execution import Execution
-from engine.services.gather import forget_flow
+from engine.services.gather import counts_owner, forget_flow
 from engine.services.plans import CHANGED, Plans, RunningFlow
 from engine.services.records import accounting, as_text, describe, unprocessed
 from engine.services.state_view import component_owner, flow_owner
@@ -130,7 +130,7 @@ class Lifecycle:
         except Exception as error:
             self._log_failure(running, step, hook, error, settlement)
             raise
-        outcome = self.execution.collect(running, step, message, context)
+        outcome = self.execution.collect(running, step, message, context.result)
         settlement.publishes.extend(outcome.publishes)
         settlement.logs.extend(accounting(m, "p", now, delta=1) for m in outcome.publishes)
         settlement.logs.extend(outcome.logs)
@@ -233,7 +233,8 @@ class Lifecycle:
                 self.tools.state.drop(component_owner(running.id, step.id))
         forget_flow(self.documents, running.id)
         self.tools.state.drop(flow_owner(running.id))
-        for collection in ("timers", "continuity", "revisions"):
+        self.tools.state.drop(counts_owner(running.id))
+        for collection in ("timers", "continuity", "revisions", "windows", "ledger"):
             self.documents.delete_many(collection, (Where("flowId", "eq", running.id),))
 
     # -- after a restart

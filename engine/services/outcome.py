@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from engine.model.message import Message
 from engine.ports import Doc, Settlement, Write
 
@@ -29,6 +31,52 @@ class Reply:
 
     def to_json(self) -> dict[str, Any]:
         return {"status": self.status, "body": self.body, "headers": self.headers}
+
+
+@dataclass(slots=True)
+class CallResult:
+    """What one call of a hook asked for. `waits`: time-outs set, and FOREVER for a call back.
+
+    `sent` counts all emissions, also those a window has already made durable.
+    """
+
+    emissions: list[Emission] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    signals: list[Any] = field(default_factory=list)
+    log_lines: list[tuple[str, Any]] = field(default_factory=list)
+    reply: Reply | None = None
+    stop_flow: bool = False
+    waits: int = 0
+    sent: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the ledger: everything a duplicate has to do again instead of calling."""
+        return {
+            "emissions": [[e.port, e.content, e.scope] for e in self.emissions],
+            "writes": [[w.collection, w.id, w.doc] for w in self.writes],
+            "signals": self.signals,
+            "logLines": self.log_lines,
+            "reply": self.reply.to_json() if self.reply else None,
+            "stopFlow": self.stop_flow,
+            "waits": self.waits,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CallResult:
+        reply = data["reply"]
+        return cls(
+            emissions=[
+                Emission(port, content, orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS).decode(), scope)
+                for port, content, scope in data["emissions"]
+            ],
+            writes=[Write(*write) for write in data["writes"]],
+            signals=data["signals"],
+            log_lines=[(level, content) for level, content in data["logLines"]],
+            reply=Reply(reply["status"], reply["body"], reply["headers"]) if reply else None,
+            stop_flow=data["stopFlow"],
+            waits=data["waits"],
+            sent=len(data["emissions"]),
+        )
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ data folder, so there is never more than one.
 from __future__ import annotations
 
 import gc
+import signal
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -43,7 +44,7 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "control_socket_disable": True,
             "worker_exit": _ended,
-            "post_worker_init": lambda _worker: print(f"Headrace serves {public_url(s)}", flush=True),
+            "post_worker_init": lambda _worker: _serving(s),
         }
         assert self.cfg is not None
         for name, value in options.items():
@@ -62,7 +63,14 @@ class Server(BaseApplication):
         return application
 
 
+def _serving(settings: Settings) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent tells this one to end
+    print(f"Headrace serves {public_url(settings)}", flush=True)
+
+
 def _ended(_arbiter: Any, worker: Any) -> None:
+    for number in (signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # asked twice: closing must not be cut off half-way
     close = getattr(getattr(worker, "wsgi", None), "extensions", {}).get(entry.CLOSE)
     if close is not None:
         close()

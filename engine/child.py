@@ -18,6 +18,7 @@ import struct
 import sys
 import time
 import types
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -31,11 +32,13 @@ MIB = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 
 
-def read_exactly(stream: socket.socket, size: int) -> bytearray:
-    """Raises EOFError when the other side is gone."""
+def read_exactly(stream: socket.socket, size: int, deadline: float | None = None) -> bytearray:
+    """`deadline` is in the time of `time.monotonic`. Raises EOFError when the other side is gone, TimeoutError."""
     data = bytearray(size)
     view = memoryview(data)
     while view:
+        if deadline is not None:
+            stream.settimeout(max(0.001, deadline - time.monotonic()))
         count = stream.recv_into(view)
         if not count:
             raise EOFError
@@ -77,7 +80,8 @@ def main() -> None:
             return
         answer, result = perform(head, body)
         del body
-        answer["memory"] = resident()
+        _soft(resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        answer["memory"] = _pages(1)
         stream.sendall(frame(answer, result))
 
 
@@ -94,8 +98,8 @@ def prepare() -> None:
     if len(os.sched_getaffinity(0)) == 1:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))  # the parent may keep to one core, see cli/one_core.py
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - pathlib costs a megabyte
-            file.write("1000")  # when memory runs out, the system takes this process and not the server
+        # when memory runs out, the system takes this process and not the server
+        Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:
         pass
 
@@ -132,21 +136,19 @@ def find(task: str, package: list[str]) -> Any:
 
 def limit(seconds: float, megabytes: int) -> None:
     """Set the soft limits for one piece of work, on top of what this process has used and holds already."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        held = int(file.read().split()[0]) * resource.getpagesize()
-    _soft(resource.RLIMIT_AS, held + megabytes * MIB)
+    _soft(resource.RLIMIT_AS, _pages(0) + megabytes * MIB)
     _soft(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds) + 1)
 
 
 def _soft(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    unlimited = resource.RLIM_INFINITY
+    resource.setrlimit(kind, (value if hard == unlimited else hard if value == unlimited else min(value, hard), hard))
 
 
-def resident() -> int:
-    """Bytes of memory this process holds."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize()
+def _pages(field: int) -> int:
+    """Bytes of this process: 0 of address space, 1 in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

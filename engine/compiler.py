@@ -18,6 +18,7 @@ from engine.errors import BadRequest
 from engine.model.flow import Descriptor, ErrorHandling, StepSpec
 from engine.model.manifest import InPort, Manifest
 from engine.rules.links import ERROR_PORT, Problem, problems
+from engine.rules.webhook_settings import read_settings
 from engine.sdk import Component
 from engine.values.registry import Registry
 from engine.values.template import Compiled, compile_mapping, compile_properties
@@ -50,7 +51,7 @@ class Step:
     `inputs`: (in port, sender, out port) → mapping; a link that is absent has no mapping.
     `links`: (in port, sender, out port) of every incoming link.
     `targets`: out port → ((component id, in port), …).
-    `needs`: outputs that this step or anything after it reads.
+    `needs`: outputs of earlier steps that this step or anything after it reads.
     `external`: calls the world outside (design.md §4.4).
     """
 
@@ -152,6 +153,7 @@ def check(descriptor: Descriptor, lookup: Lookup, accounts: Mapping[str, str | N
             message = f"{step.label or component.manifest.label} needs an account of {component.manifest.auth_service}"
             found.append(Problem(step.id, "account", message, "missingAccount"))
         found.extend(_wrong_properties(step, component.manifest))
+        found.extend(_wrong_webhook(step, component.manifest))
     return found
 
 
@@ -169,6 +171,25 @@ def _wrong_properties(step: StepSpec, manifest: Manifest) -> list[Problem]:
         )
         for error in check.iter_errors(given)
     ]
+
+
+def _wrong_webhook(step: StepSpec, manifest: Manifest) -> list[Problem]:
+    """A check of callers that is set up wrongly; the flow must not start without it."""
+    if not manifest.webhook_settings:
+        return []
+    given = with_defaults(step.properties, manifest.properties_schema)
+    if any("{{{" in str(value) for value in given.values()):
+        return []  # known only when the flow's variables are
+    try:
+        read_settings(given)
+    except BadRequest as error:
+        return [
+            Problem(
+                step.id, f"config.properties.{p['path']}", f"{step.label or manifest.label}: {p['path']} {p['message']}"
+            )
+            for p in error.details
+        ]
+    return []
 
 
 def compile_flow(descriptor: Descriptor, lookup: Lookup, registry: Registry) -> Plan:
@@ -268,7 +289,7 @@ def _liveness(steps: dict[str, Step], reads: dict[str, frozenset[Output] | None]
 def _needs(
     cid: str, reads: frozenset[Output] | None, following: list[frozenset[Output] | None]
 ) -> frozenset[Output] | None:
-    """What a step reads, and what its successors need, except what it emits itself: no message has that when it comes."""
+    """What a step reads and what its successors need, except its own output: no message brings that to it."""
     needs: set[Output] = set()
     for part in following:
         if part is None:

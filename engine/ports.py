@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal, Protocol
 
+from engine.model.execution import ExecutionQuery, ExecutionRow
+from engine.model.file import FileRecord
 from engine.model.message import Message
 
 Doc = dict[str, Any]
@@ -156,11 +158,22 @@ class Bus(Protocol):
         A repeated message or record id is stored once.
         """
 
-    def consume(self, handler: Callable[[Delivery], None], prefetch: int) -> None:
-        """Start handing deliveries to `handler`, round the flows, at most `prefetch` unsettled at a time."""
+    def consume(
+        self, handler: Callable[[Delivery], None], prefetch: int, share: Callable[[str], int] | None = None
+    ) -> None:
+        """Start handing deliveries to `handler`, round the flows, at most `prefetch` unsettled at a time.
+
+        `share(flow id)` is how many of them one flow may have; asked for often, so it must be quick.
+        """
 
     def stop_consuming(self) -> None:
         """No delivery begins after this returns; those handed out may still be settled."""
+
+    def take(self, ids: Sequence[str]) -> list[Delivery]:
+        """Hand out these messages out of turn, oldest first, before `consume` is called.
+
+        Ids that are not on the bus are left out.
+        """
 
     def depth(self, flow_id: str | None = None) -> int:
         """Messages waiting or in flight."""
@@ -232,43 +245,36 @@ class LogPage:
 
 class LogIndex(Protocol):
     def append(self, records: Sequence[Doc]) -> None:
-        """Idempotent by record `id`; a record goes to the month of its `created`."""
+        """Idempotent by record `id`; a record goes to the month of its `created`.
+
+        Accounting records (type "delivery" and "flow-stopped", see `engine.services.accounting`) are not
+        searchable: they are summed up to executions, each counted once however often it is appended.
+        """
 
     def search(self, query: LogQuery) -> LogPage: ...
     def get(self, id: str) -> Doc | None: ...
-    def delete(self, *, before_ms: int | None = None, flow_ids: Sequence[str] = ()) -> int: ...
+    def executions(self, query: ExecutionQuery) -> list[ExecutionRow]:
+        """Raises BadRequest for a sort field or text it cannot do, TimedOut."""
+
+    def count_executions(self, query: ExecutionQuery) -> int:
+        """How many match; sort, limit and offset do not matter. Raises as `executions`."""
+
+    def execution(self, correlation_id: str) -> list[ExecutionRow]:
+        """One row for each flow that took part: a caller of a webhook chooses the correlation id it names."""
+
+    def waiting(self, since: int, limit: int) -> list[ExecutionRow]:
+        """Those of status `waiting` whose newest record is not older than `since`, oldest first."""
+
+    def conclude(self, rows: Sequence[ExecutionRow]) -> None:
+        """They wait no longer: ended, unless a record has come since the row was read."""
+
+    def delete(self, *, before_ms: int | None = None, flow_ids: Sequence[str] = ()) -> int:
+        """Delete what is older than `before_ms` and (if given) of `flow_ids`; the number of log records."""
+
     def size(self) -> int:
         """Bytes on disk."""
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """Metadata of a stored file; `metadata` holds userId and originFlowId (engine.md §5)."""
-
-    file_id: str
-    filename: str
-    content_type: str
-    length: int
-    md5: str
-    upload_date: int
-    metadata: dict[str, Any]
-    chunk_size: int = 261_120
-
-    def to_json(self) -> Doc:
-        from engine.model.times import iso
-
-        return {
-            "fileId": self.file_id,
-            "filename": self.filename,
-            "contentType": self.content_type,
-            "length": self.length,
-            "chunkSize": self.chunk_size,
-            "md5": self.md5,
-            "uploadDate": iso(self.upload_date),
-            "metadata": {**self.metadata, "fileId": self.file_id},
-        }
 
 
 class Files(Protocol):
@@ -357,6 +363,39 @@ class Http(Protocol):
 
         Raises StepError EACCES when the host is private and not allowed, ENOTFOUND when it is unknown.
         """
+
+
+class Claims(Protocol):
+    """Which messages are being executed right now, told to whoever comes after a process that died."""
+
+    def begin(self, message_id: str) -> int:
+        """Note a message just before it is executed; costs next to nothing. Returns what `end` needs."""
+
+    def end(self, claim: int) -> None: ...
+    def left(self) -> list[str]:
+        """Messages that an earlier process was executing when it died, until `forget`."""
+
+    def forget(self) -> None: ...
+    def close(self) -> None:
+        """An end in order: nothing is left."""
+
+
+class Children(Protocol):
+    """Child processes for heavy or hostile work: it may be killed without harm to anybody else."""
+
+    def run(self, work: Callable[[Any], Any], payload: Any, *, seconds: float, megabytes: int) -> Any:
+        """`work(payload)` in a process of its own.
+
+        `work` is a pure function at the top of a module that connectors or the engine can import;
+        `payload` and the result are JSON or bytes, the result up to 64 MiB. `megabytes` is the memory the
+        call may take beyond what its module needs. The time a call waits for a free process does not
+        count. Errors of the engine pass through. Raises StepError: CHILD_TIMEOUT, CHILD_MEMORY,
+        CHILD_RESULT (too large), CHILD_DIED, or the name of what `work` raised; Unavailable when no
+        process can be had; TypeError for a function that cannot be found by its name.
+        """
+
+    def close(self) -> None:
+        """Kill what runs."""
 
 
 class Clock(Protocol):

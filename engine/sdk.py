@@ -17,8 +17,9 @@ from datetime import datetime
 from typing import IO, Any, ClassVar, Literal, Protocol
 
 from engine.errors import CancelError, HeadraceError, LockNotAcquired, StepError
+from engine.model.file import FileRecord
 from engine.model.flow import Descriptor
-from engine.ports import FileRecord, Http, HttpResponse
+from engine.ports import Http, HttpResponse
 
 __all__ = [
     "CancelError",
@@ -350,3 +351,14 @@ class Context(Protocol):
 
     def eval_javascript(self, code: str, data: Any = None) -> Any:
         """Value of the last expression, `$data` being `data`; in an isolate with time and memory limits."""
+
+    def heavy(
+        self, work: Callable[[Any], Any], payload: Any = None, *, seconds: float = 60.0, megabytes: int = 256
+    ) -> Any:
+        """`work(payload)` in a process of its own that is killed when it takes more than `seconds` or `megabytes`.
+
+        For what takes long or trusts its input too much: converting documents, unpacking archives. `work` is
+        a function at the top of a module of the connector; it gets nothing but `payload` and both that and its
+        result are JSON or bytes. What is large goes by the path of a file. Only for components whose
+        `effects` are "external": others run on threads of which there are few. Raises StepError.
+        """

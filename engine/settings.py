@@ -59,6 +59,7 @@ class Settings:
     retry_attempts: int = _setting(30, "Attempts in all before a message becomes unprocessed.")
     retry_classify: bool = _setting(True, "False: retry every error (RETRY_ERROR_CLASSIFICATION_ENABLED).")
     step_threads: int = _setting(64, "Threads for steps that call the outside world, 1 to 1000.")
+    children: int = _setting(2, "Child processes for heavy work, such as converting files, 1 to 64.")
     web_threads: int = _setting(64, "Threads answering HTTP requests, 1 to 1000.")
     ledger: bool = _setting(
         True, "Record external calls, so that a crash repeats only those under way. False is for tests of the ledger."
@@ -133,6 +134,8 @@ def _check(settings: Settings) -> None:
     for name in ("step_threads", "web_threads"):
         if not 1 <= getattr(settings, name) <= 1000:
             raise SettingsError(f"{PREFIX}{name.upper()} must be between 1 and 1000")
+    if not 1 <= settings.children <= 64:
+        raise SettingsError(f"{PREFIX}CHILDREN must be between 1 and 64, not {settings.children}")
     if bool(settings.admin_email) != bool(settings.admin_password):
         raise SettingsError(f"{PREFIX}ADMIN_EMAIL and {PREFIX}ADMIN_PASSWORD must be given together")
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):

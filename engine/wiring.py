@@ -16,6 +16,7 @@ from urllib.parse import quote
 import orjson
 
 from engine.adapters.catalogue import BUILT_IN, Catalogue
+from engine.adapters.children import ProcessChildren
 from engine.adapters.clock import SystemClock
 from engine.adapters.embedded.bus import SqliteBus
 from engine.adapters.embedded.cache import MemoryCache
@@ -24,13 +25,15 @@ from engine.adapters.embedded.documents import SqliteDocuments
 from engine.adapters.embedded.files import SqliteFiles
 from engine.adapters.embedded.logindex import SqliteLogIndex
 from engine.adapters.embedded.query_sql import register_functions
+from engine.adapters.embedded.running import RunningFile
 from engine.adapters.embedded.state import SqliteState
 from engine.adapters.http import OutboundHttp
 from engine.errors import NotFound, StepError, Unavailable
-from engine.ports import Bus, Cache, Clock, Documents, Files, Http, LogIndex, Query, State, Where
+from engine.ports import Bus, Cache, Claims, Clock, Documents, Files, Http, LogIndex, Query, State, Where
 from engine.rules.retry import RetryPolicy
 from engine.services.accounts import Accounts
 from engine.services.aftermath import Aftermath
+from engine.services.cancelled import Cancelled
 from engine.services.components import Components
 from engine.services.erasure import Erasure
 from engine.services.execution import Execution
@@ -43,11 +46,13 @@ from engine.services.ledger import Ledger
 from engine.services.lifecycle import Lifecycle
 from engine.services.logs import Logs
 from engine.services.modifiers import Modifiers
+from engine.services.payloads import Payloads
 from engine.services.plans import Plans
 from engine.services.publishing import publish
 from engine.services.quotas import Quotas
 from engine.services.retention import Retention
 from engine.services.stores import StoreService
+from engine.services.suspects import Suspects
 from engine.services.timers import Timers
 from engine.services.toolbox import Toolbox
 from engine.services.unprocessed import Unprocessed
@@ -95,7 +100,9 @@ class Platform:
     erasure: Erasure
     health: Health
     metrics: Metrics
-    housekeeping: Retention
+    housekeeping: Callable[[], None]
+    claims: Claims
+    suspects: Suspects
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:
@@ -128,9 +135,13 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     cache = MemoryCache()
     log_index = SqliteLogIndex(settings.data)
     closing.append(log_index.close)
+    claims = RunningFile(settings.data / "running")
+    closing.append(claims.close)
     bus = SqliteBus(database)
     closing.append(bus.close)
     http = OutboundHttp(settings.http_allow, settings.http_max_bytes)
+    children = ProcessChildren(settings.children)
+    closing.append(children.close)
     roots = [BUILT_IN] if settings.connectors == Path() else [BUILT_IN, settings.connectors]
     catalogue = Catalogue(*roots)
     background = ThreadPoolExecutor(4, thread_name_prefix="background")
@@ -174,6 +185,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     components = Components(catalogue, documents, clock)
     own_host = OutboundHttp((*settings.http_allow, "127.0.0.1", "localhost"), settings.http_max_bytes)
 
+    payloads = Payloads(documents, files, clock)
+    cancelled = Cancelled(documents, cache, clock)
     tools = Toolbox(
         documents=documents,
         state=state,
@@ -186,9 +199,12 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         stores=stores,
         components=components,
         service_config=service_config,
+        children=children,
         call_api=_api_caller(own_host, f"http://127.0.0.1:{settings.port}", users),
+        payloads=payloads,
         api_url=url,
         min_timeout_ms=round(settings.min_timeout * 1000),
+        cancelled=cancelled,
     )
     components.tools = tools
     policy = RetryPolicy(settings.retry_first, settings.retry_longest, settings.retry_attempts, settings.retry_classify)
@@ -206,7 +222,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         ),
         Quotas(cache, catalogue.quota_rules, settings.receive_timeout),
         Assembler(documents, clock),
-        Failing(documents, clock, policy, log_contents=settings.log_data_messages),
+        Failing(documents, clock, policy, payloads, log_contents=settings.log_data_messages),
+        payloads,
         log_contents=settings.log_data_messages,
     )
 
@@ -261,6 +278,13 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     metrics.gauge("headrace_queue_messages", "Messages waiting or in flight.", lambda: bus.depth())
     metrics.gauge("headrace_timer_lag_seconds", "How late the earliest timer is.", lambda: timers.lag_ms() / 1000)
     health = Health(metrics, [lambda: database.fault.message if database.fault else None])
+    retention = Retention(documents, log_index, clock, settings.log_days)
+
+    def housekeeping() -> None:
+        retention()
+        payloads.expire(bus)
+        cancelled.load()
+
     platform = Platform(
         settings=settings,
         clock=clock,
@@ -291,7 +315,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         erasure=Erasure(documents=documents, files=files, cache=cache, flows=flows),
         health=health,
         metrics=metrics,
-        housekeeping=Retention(documents, log_index, clock, settings.log_days),
+        housekeeping=housekeeping,
+        claims=claims,
+        suspects=Suspects(documents, bus, clock, claims),
         _closing=closing,
     )
     if settings.admin_email:

@@ -8,8 +8,10 @@ import threading
 import orjson
 
 from engine.errors import HeadraceError
+from engine.model.execution import ACCOUNTING
 from engine.ports import Bus, Cache, LogBatch, LogIndex
 from engine.services.health import Metrics
+from engine.services.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +24,12 @@ CHANNEL = "logs"
 
 
 class Indexer:
-    def __init__(self, bus: Bus, index: LogIndex, cache: Cache, metrics: Metrics) -> None:
+    def __init__(self, bus: Bus, index: LogIndex, cache: Cache, metrics: Metrics, waiting: Waiting) -> None:
         self._bus = bus
         self._index = index
         self._cache = cache
         self._metrics = metrics
+        self._waiting = waiting
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="indexer", daemon=True)
 
@@ -39,24 +42,28 @@ class Indexer:
             try:
                 if batch is None:
                     self._stopping.wait(GATHER)
+                    self._waiting.look()
                     batch = self._bus.take_logs(BULK, 0.5)
+                behind = False
                 if batch is not None:
                     self._move(batch)
-                    batch = None
+                    behind, batch = len(batch.records) >= BULK, None
                 elif self._stopping.is_set():
                     return
+                self._waiting.conclude(behind=behind)
             except HeadraceError as error:
                 log.warning("the run log waits: %s", error, extra={"action": "index_failed"})
                 if self._stopping.wait(1.0):
                     return  # the records stay in the queue
 
     def _move(self, batch: LogBatch) -> None:
-        self._index.append([r for r in batch.records if r["type"] != "delivery"])
+        self._index.append(batch.records)
+        self._waiting.note(batch.records)
         self._bus.logs_done(batch)
         self._metrics.indexed.inc(len(batch.records))
         counts: dict[str, list[str]] = {}
         for record in batch.records:
-            if record["type"] == "delivery":
+            if record["type"] in ACCOUNTING:
                 continue
             counts.setdefault(record["flowId"], []).append(record["id"])
         for flow_id, ids in counts.items():

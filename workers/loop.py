@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterable
 
+from engine.services.waiting import Waiting
 from engine.wiring import Platform
 from workers.indexer import Indexer
 from workers.steps import StepWorker
@@ -27,14 +28,17 @@ class Workers:
         self._steps = StepWorker(
             bus=p.bus,
             execution=p.execution,
+            plans=p.plans,
             after=p.aftermath,
             metrics=p.metrics,
             threads=p.settings.step_threads,
             limit=p.settings.receive_timeout,
+            claims=p.claims,
+            suspects=p.suspects,
             on_exhausted=restart_process,
         )
-        self._timers = TimerWorker(p.timers, p.housekeeping)
-        self._indexer = Indexer(p.bus, p.log_index, p.cache, p.metrics)
+        self._timers = TimerWorker(p.timers, self._housekeeping)
+        self._indexer = Indexer(p.bus, p.log_index, p.cache, p.metrics, Waiting(p.documents, p.log_index, p.clock))
 
     def start(self) -> None:
         if "steps" in self.roles:
@@ -46,6 +50,10 @@ class Workers:
             self._indexer.start()
         self._platform.health.checks.append(self._check)
         log.info("workers started", extra={"action": "workers_started", "roles": ",".join(self.roles)})
+
+    def _housekeeping(self) -> None:
+        self._platform.lifecycle.resume()
+        self._platform.housekeeping()
 
     def _check(self) -> str | None:
         if "timers" in self.roles and not self._timers.alive:

@@ -14,15 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.errors import HeadraceError
 from engine.model.message import Message
-from engine.ports import Bus, Delivery
+from engine.ports import Bus, Claims, Delivery
 from engine.services.execution import Execution
 from engine.services.health import Metrics
 from engine.services.outcome import Outcome
+from engine.services.plans import Plans
+from engine.services.suspects import Suspects
+from workers.trials import Trials
 
 log = logging.getLogger(__name__)
 
-INSIDE_THREADS = 4
+INSIDE_THREADS = 16
 PREFETCH_MORE = 200
 SETTLE_AGAIN = 1.0
 
@@ -49,14 +53,18 @@ class StepWorker:
         *,
         bus: Bus,
         execution: Execution,
+        plans: Plans,
         after: After,
         metrics: Metrics,
         threads: int,
         limit: float,
+        claims: Claims,
+        suspects: Suspects,
         on_exhausted: Callable[[], None],
     ) -> None:
         self._bus = bus
         self._execution = execution
+        self._plans = plans
         self._after = after
         self._metrics = metrics
         self._threads = threads
@@ -71,13 +79,26 @@ class StepWorker:
         self._given_up = 0
         self._spawned = 0
         self._outside_waiting = 0
+        self._outside_idle = 0
         self._stopping = threading.Event()
+        self._claims = claims
+        self._suspects = suspects
+        self._trials = Trials(execution, self._take, self._put_away, self.wait_idle, self._consume)
 
     def start(self) -> None:
         for _ in range(INSIDE_THREADS):
             self._spawn(self._inside)
         threading.Thread(target=self._watch, name="step watchdog", daemon=True).start()
-        self._bus.consume(self._take, self._threads + PREFETCH_MORE)
+        self._trials.begin(self._suspects.find())
+
+    def _consume(self) -> None:
+        self._bus.consume(self._take, self._threads + PREFETCH_MORE, self._share)
+
+    def _share(self, flow_id: str) -> int:
+        """One flow may hold at most half of the pool, or what the flow itself is limited to."""
+        limit = self._plans.concurrency(flow_id)
+        half = max(1, self._threads // 2)
+        return half if limit is None else min(half, limit)
 
     def _spawn(self, work: queue.SimpleQueue[Job | None]) -> None:
         threading.Thread(target=self._work, args=(work,), name="steps", daemon=True).start()
@@ -85,14 +106,27 @@ class StepWorker:
     def _take(self, delivery: Delivery) -> None:
         with self._lock:
             self._unsettled += 1
-        job = Job(delivery, external=self._execution.is_external(delivery.message))
-        if not job.external:
+        self._start(delivery)
+
+    def _put_away(self, delivery: Delivery, outcome: Outcome) -> None:
+        with self._lock:
+            self._unsettled += 1
+        self._settle(delivery, outcome)
+
+    def _start(self, delivery: Delivery) -> None:
+        try:
+            external = self._execution.is_external(delivery.message)
+        except HeadraceError:
+            external = True  # what is wrong will show again when it runs
+        job = Job(delivery, external=external)
+        if not external:
             self._inside.put(job)
             return
         with self._lock:
             self._outside_waiting += 1
-            more = self._outside_waiting > 0 and self._spawned < self._threads
+            more = self._outside_waiting > self._outside_idle and self._spawned < self._threads
             self._spawned += more
+            self._outside_idle += more
         if more:
             self._spawn(self._outside)
         self._outside.put(job)
@@ -101,20 +135,51 @@ class StepWorker:
         while (job := work.get()) is not None:
             with self._lock:
                 self._outside_waiting -= job.external
+                self._outside_idle -= job.external
                 job.started = time.monotonic()
                 self._running[id(job)] = job
-            outcome = self._execution.run(job.delivery.message, external=int(job.external))
+            outcome = self._run(job.delivery, job.external)
             with self._lock:
                 self._running.pop(id(job), None)
                 if job.over:
                     return  # given up meanwhile: another thread has taken this one's place
                 job.over = True
-            self._settle(job.delivery, outcome)
+                self._outside_idle += job.external
+            if outcome is not None:
+                self._settle(job.delivery, outcome)
+            else:
+                self._later(self._start, job.delivery)
+
+    def _run(self, delivery: Delivery, external: bool) -> Outcome | None:
+        """None when the platform itself is at fault (storage away, disk full): the message runs again later."""
+        claim = self._claims.begin(delivery.message.id)
+        try:
+            return self._execution.run(delivery.message, external=int(external), again=delivery.redelivered)
+        except Exception as error:
+            extra = {"action": "delivery_failed", "flowId": delivery.message.flow_id, "id": delivery.message.id}
+            if isinstance(error, HeadraceError) and error.retryable:
+                log.warning("a delivery has to wait: %s", error, extra=extra)
+            else:
+                log.exception("a delivery failed and runs again", extra=extra)
+            return None
+        finally:
+            self._claims.end(claim)
+
+    def _later(self, work: Callable[..., None], *args: object) -> None:
+        if not self._stopping.is_set():
+            timer = threading.Timer(SETTLE_AGAIN, work, args)
+            timer.daemon = True
+            timer.start()
 
     # -- settling
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        done = self._bus.settle(delivery, outcome.settlement())
+        try:
+            done = self._bus.settle(delivery, outcome.settlement())
+        except HeadraceError as error:  # the storage is closed
+            log.error("a delivery could not be settled: %s", error, extra={"action": "settle_failed"})  # noqa: TRY400
+            self._later(self._settle, delivery, outcome)
+            return
         ended = time.monotonic()
 
         def settled(_: object) -> None:
@@ -122,9 +187,7 @@ class StepWorker:
             if error is not None:
                 # Not durable: keep the result and offer it again. Nothing is acknowledged, nothing is lost.
                 log.error("a delivery could not be settled: %s", error, extra={"action": "settle_failed"})
-                again = threading.Timer(SETTLE_AGAIN, self._settle, (delivery, outcome))
-                again.daemon = True
-                again.start()
+                self._later(self._settle, delivery, outcome)
                 return
             self._metrics.settle_seconds.observe(time.monotonic() - ended)
             self._after(delivery.message, outcome)
@@ -160,14 +223,16 @@ class StepWorker:
 
     # -- drain
 
+    def wait_idle(self, seconds: float) -> bool:
+        """Until nothing is under way; False when that took longer."""
+        with self._lock:
+            return self._idle.wait_for(lambda: self._unsettled == 0, seconds)
+
     def stop(self, grace: float) -> bool:
         """Take nothing new and wait for what runs. False when something was still running at the end."""
+        self._trials.stop()
         self._bus.stop_consuming()
-        deadline = time.monotonic() + grace
-        with self._lock:
-            while self._unsettled and (left := deadline - time.monotonic()) > 0:
-                self._idle.wait(left)
-            clean = self._unsettled == 0
+        clean = self.wait_idle(grace)
         self._stopping.set()
         for _ in range(self._spawned):
             self._outside.put(None)

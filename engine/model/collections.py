@@ -27,13 +27,18 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "store_entries": (("storeId", "key"), ("userId",)),
     # _id, storeId, flowId, componentId, events[]: who is told of changes of a store
     "store_webhooks": (("storeId",), ("componentId",)),
-    # _id, due, kind (timeout|tick|retry), flowId, componentId, run, message (base64 of message.encode)
-    "timers": (("due",), ("flowId",), ("componentId",)),
+    # _id, due, kind (timeout|tick|retry), flowId, componentId, correlationId, run,
+    # message (base64 of message.encode)
+    "timers": (("due",), ("flowId",), ("componentId",), ("correlationId",)),
     # _id, messageId, flowId, componentId, userId, correlationId, created, err (JSON text),
     # message (base64), messages{} as shown by the API
     "unprocessed": (("flowId", "created"), ("userId", "created")),
     # _id = message id + attempt, state, by, lease, emissions, response, created
     "ledger": (("created",), ("flowId",)),
+    # _id = message id, found (in so many processes that died), deaths (when it was the only one), created
+    "suspects": (("created",),),
+    # _id = hash, flowId, created, value or file: outputs too large to travel with messages
+    "payloads": (("created",), ("flowId",)),
     # _id = message id, emitted (how many of its emissions are durable), flowId, created
     "windows": (("flowId",),),
     # _id = group id + item id, group, value, created, order, taken
@@ -42,8 +47,11 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gather_groups": (("created",),),
     # _id, event, flowId, componentId, userId, params{}
     "listeners": (("event", "userId"), ("componentId",)),
-    # _id = "<flowId>:<correlationId>:<componentId>", scope{}, expires: data a component waits with
-    "continuity": (("flowId",), ("expires",)),
+    # _id = "<flowId>:<correlationId>:<componentId>", flowId, correlationId, scope{}, expires, called (ms of the
+    # first call): data a component waits with
+    "continuity": (("flowId",), ("expires",), ("correlationId",)),
+    # _id = "<flowId>:<correlationId>", flowId, correlationId, by (username), created: no step of them begins
+    "cancelled": (("flowId",), ("created",)),
     # _id = key, value: set through the API or kept by the product itself
     "config": (),
     # _id = serviceId "vendor:service", further keys as given by the administrator

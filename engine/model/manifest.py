@@ -34,7 +34,10 @@ class OutPort:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`raw` is the file as read, for the API and the designer."""
+    """`raw` is the file as read, for the API and the designer.
+
+    `webhook_settings`: the properties are also the settings of `engine.rules.webhook_settings`.
+    """
 
     name: str
     path: str
@@ -52,6 +55,7 @@ class Manifest:
     tick: bool
     webhook: bool
     webhook_async: bool
+    webhook_settings: bool
     persistent: bool
     private: bool
     trigger: bool
@@ -109,6 +113,7 @@ def _read(raw: Mapping[str, Any], path: str, wrong: Wrong) -> Manifest:
         tick=raw.get("tick") is True,
         webhook=raw.get("webhook") is True,
         webhook_async=raw.get("webhookAsync") is True,
+        webhook_settings=raw.get("webhookSettings") is True,
         persistent=_object(raw, "state", wrong).get("persistent") is True,
         private=raw.get("private") is True,
         trigger=raw.get("trigger") is True or not ins,

@@ -15,6 +15,9 @@ import orjson
 
 FORMAT = 1
 
+REPLAY_OF = "replayOf"
+"""Key in `extra`: the correlation id of the execution that is played again. All of an execution's messages have it."""
+
 Kind = Literal["port", "webhook", "timeout", "signal", "tick", "start"]
 Scope = dict[str, dict[str, Any]]
 """Ancestor outputs a later step can still read: {component id: {out port: content}}."""
@@ -49,6 +52,12 @@ class Message:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+def inherited(message: Message) -> dict[str, Any]:
+    """What of `extra` goes on to the messages it causes."""
+    extra = message.extra
+    return {REPLAY_OF: extra[REPLAY_OF]} if extra and REPLAY_OF in extra else {}
+
+
 def encode(message: Message) -> bytes:
     """The stored form: a JSON array in a fixed order, its first item the format number.
 
@@ -77,8 +86,25 @@ def new_id(now_ms: int | None = None) -> str:
     The 12 bits after the version are zero: they count the hops of ids derived from it.
     """
     ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    head, tail = f"{ms:012x}", os.urandom(8).hex()
+    return _version_7(ms, os.urandom(8).hex())
+
+
+def first_id(ms: int, *parts: object) -> str:
+    """As `new_id`, but the same for the same time and parts."""
+    return _version_7(ms, hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).hexdigest())
+
+
+def _version_7(ms: int, tail: str) -> str:
+    head = f"{ms:012x}"
     return f"{head[:8]}-{head[8:]}-7000-9{tail[:3]}-{tail[3:15]}"
+
+
+def made_at(id: str) -> int:
+    """The epoch ms in an id made by `new_id` or derived from one; anything at all, or 0, for another text."""
+    try:
+        return int(id[:8] + id[9:13], 16)
+    except ValueError:
+        return 0
 
 
 def derived_id(parent_id: str, *parts: object) -> str:

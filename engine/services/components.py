@@ -52,7 +52,8 @@ class Components:
         """What `type` sends to `port`, after `transform`; None when it sends nothing there.
 
         Runs with the account and state of the component `component_id` that owns the field.
-        Raises NotFound for an unknown component, port or transform, and whatever the component raises.
+        Raises NotFound for an unknown component, port or transform, for a flow that is not the user's, and
+        whatever the component raises.
         """
         component = self._catalogue.get(type)
         if component is None:
@@ -63,7 +64,7 @@ class Components:
         given = with_defaults(dict(properties or {}), component.manifest.properties_schema)
         message = Message(
             new_id(self._clock.now()), flow_id, running.run, 0, component_id, new_id(), "in", None, {},
-            self._clock.now(), depth=1,
+            self._clock.now(), kind="start", depth=1,  # of no execution: a webhook's URL must not be bound to one
         )  # fmt: skip
         context = StepContext(self.tools, running, step, message, _arrivals(messages or {}), given)
         component.behaviour.receive(context)
@@ -78,9 +79,9 @@ class Components:
     def _owner(
         self, component: ComponentType, user_id: str, flow_id: str, component_id: str
     ) -> tuple[RunningFlow, Step]:
-        record = self._documents.get("flows", flow_id) or {} if flow_id else {}
-        if record and record.get("userId") != user_id:
-            record = {}
+        record = (self._documents.get("flows", flow_id) or {}) if flow_id else {"userId": user_id}
+        if record.get("userId") != user_id:  # the flow's and the step's state are reached through these ids
+            raise NotFound(f"there is no flow {flow_id}", code="FLOW_NOT_FOUND")
         variables = FlowVariables(
             flow_id=flow_id,
             flow_name=record.get("name") or "",

@@ -15,10 +15,11 @@ import orjson
 
 from engine.compiler import Step
 from engine.errors import LockNotAcquired, NotFound, StepError
+from engine.model.file import FileRecord
 from engine.model.flow import Descriptor, read_descriptor
-from engine.model.message import Message, derived_id
+from engine.model.message import Message, derived_id, first_id, inherited
 from engine.model.times import from_iso, to_datetime
-from engine.ports import FileRecord, Http, LogQuery, Write
+from engine.ports import Http, LogQuery, Write
 from engine.rules.links import ERROR_PORT
 from engine.sdk import Gather, Incoming, Link, StateView, Stores
 from engine.services.gather import DocumentGather
@@ -49,6 +50,7 @@ class StepContext:
         messages: Mapping[str, Incoming],
         properties: Mapping[str, Any],
         windows: Windows | None = None,
+        again: bool = False,
     ) -> None:
         self._tools = tools
         self._running = running
@@ -69,6 +71,7 @@ class StepContext:
         self.api_url: str = tools.api_url
         self.result = CallResult()
         self._windows = windows
+        self._again = again
         self._max_wait: int | None = None
         self._ordinal = 0
         self._random: random.Random | None = None
@@ -178,12 +181,16 @@ class StepContext:
         now = self._tools.clock.now()
         timeout_id = derived_id(self.message_id, "timeout", self._operation())
         wait = max(round(milliseconds), self._tools.min_timeout_ms)
+        correlation_id = self.correlation_id
+        if not self._step.links and self._message.kind in ("start", "timeout", "tick"):
+            correlation_id = first_id(now + wait, timeout_id)  # a trigger begins an execution each time
         message = Message(
             id=timeout_id, flow_id=self.flow_id, run=self._message.run, revision=self._message.revision,
-            component_id=self.component_id, correlation_id=self.correlation_id, port="timeout", content=content,
-            scope=dict(self._message.scope), created=now, kind="timeout", extra={"timeoutId": timeout_id},
+            component_id=self.component_id, correlation_id=correlation_id, port="timeout", content=content,
+            scope=dict(self._message.scope), created=now, kind="timeout",
+            extra={"timeoutId": timeout_id, **inherited(self._message)},
         )  # fmt: skip
-        self.result.writes.append(timer(timeout_id, "timeout", now + wait, message))
+        self.result.writes.append(timer(timeout_id, "timeout", now + wait, self._tools.payloads.detach(message)))
         self.result.waits += 1
         return timeout_id
 
@@ -280,8 +287,9 @@ class StepContext:
     def gather(self, name: str) -> Gather:
         group = f"{self.flow_id}:{self.component_id}:{name}"
         now = self._tools.clock.now()
+        tools, result = self._tools, self.result
         return DocumentGather(
-            self._tools.documents, self._tools.state, self.flow_id, group, self._operation, now, self.result.writes
+            tools.documents, tools.state, self.flow_id, group, self._operation, now, result.writes, self._again
         )
 
     def cache_get(self, key: str) -> Any:
@@ -307,7 +315,10 @@ class StepContext:
         now = self._tools.clock.now()
         expires = self._max_wait or now + round(timedelta(days=CONTINUITY_DAYS).total_seconds() * 1000)
         key = f"{self.flow_id}:{self.correlation_id}:{self.component_id}"
-        doc = {"_id": key, "flowId": self.flow_id, "scope": self._message.scope, "expires": expires}
+        doc = {
+            "_id": key, "flowId": self.flow_id, "correlationId": self.correlation_id, "scope": self._message.scope,
+            "expires": expires,
+        }  # fmt: skip
         # stored at once: the party told of the URL may call before this message is settled
         self._tools.documents.put("continuity", doc)
         self.result.waits += FOREVER
@@ -366,3 +377,8 @@ class StepContext:
         from engine.values import javascript
 
         return javascript.evaluate(code, data)
+
+    def heavy(
+        self, work: Callable[[Any], Any], payload: Any = None, *, seconds: float = 60.0, megabytes: int = 256
+    ) -> Any:
+        return self._tools.children.run(work, payload, seconds=seconds, megabytes=megabytes)

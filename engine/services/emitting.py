@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from engine.compiler import Plan, Step, trim
-from engine.model.message import Message, derived_id
+from engine.model.message import Message, derived_id, inherited
 from engine.ports import Doc
 from engine.services.outcome import Emission
+from engine.services.payloads import Payloads
 from engine.services.records import record
 
 
@@ -21,6 +22,7 @@ def children(
     sent nothing else, so a single copy may take the scope over without copying it.
     """
     result = []
+    extra = inherited(message)
     for n, emission in enumerate(emissions, first + 1):
         targets = step.targets.get(emission.port, ())
         read = plan.read is None or (step.id, emission.port) in plan.read
@@ -44,25 +46,37 @@ def children(
                     sender_id=step.id,
                     sender_port=emission.port,
                     depth=message.depth,
+                    extra=extra,
                 )
             )
     return result
 
 
 def records_of(
-    message: Message, step: Step, emissions: Sequence[Emission], first: int, now: int, *, contents: bool
+    message: Message,
+    step: Step,
+    emissions: Sequence[Emission],
+    first: int,
+    now: int,
+    payloads: Payloads,
+    *,
+    contents: bool,
 ) -> list[Doc]:
-    """The log records of emissions."""
-    return [
-        record(message, step, n, now, emission.text if contents else "", "out", emission.port)
-        for n, emission in enumerate(emissions, first + 1)
-    ]
+    """The log records of emissions; a large one's names the stored value beside its beginning."""
+    result = []
+    for n, emission in enumerate(emissions, first + 1):
+        doc = record(message, step, n, now, emission.text if contents else "", "out", emission.port)
+        if contents and "cut" in doc and (key := payloads.key_of(emission.content)) is not None:
+            doc["payload"] = key
+        result.append(doc)
+    return result
 
 
-def trimmed(plan: Plan, message: Message) -> Message:
-    """A message as it is stored: without outputs that nothing after it reads."""
+def trimmed(plan: Plan, message: Message, payloads: Payloads) -> Message:
+    """A message as it is stored: without outputs that nothing after it reads, large values by name."""
     step = plan.steps.get(message.component_id)
-    return replace(message, scope=trim(message.scope, step.needs)) if step is not None else message
+    short = replace(message, scope=trim(message.scope, step.needs)) if step is not None else message
+    return payloads.detach(short)
 
 
 def signals(message: Message, content: object, n: int, now: int, listeners: Sequence[str]) -> list[Message]:
@@ -80,7 +94,7 @@ def signals(message: Message, content: object, n: int, now: int, listeners: Sequ
             sender_id=message.component_id,
             sender_port=None,
             attempt=0,
-            extra={},
+            extra=inherited(message),
         )
         for cid in listeners
     ]

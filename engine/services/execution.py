@@ -11,20 +11,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.compiler import Plan, Step
-from engine.errors import BadRequest, ValidationFailed
+from engine.errors import BadRequest, NotFound, ValidationFailed
 from engine.model.message import Message, derived_id
 from engine.ports import Bus, Doc, Settlement, Write
 from engine.rules.coerce import fit
 from engine.sdk import Component, Incoming
+from engine.services.accounting import accounting, of_delivery
 from engine.services.context import StepContext
 from engine.services.emitting import children, records_of, signals, trimmed
-from engine.services.failing import GONE, STOPPED, Failing
+from engine.services.failing import CANCELLED, GONE, STOPPED, Failing
 from engine.services.fire_patterns import Assembler
 from engine.services.ledger import Ledger
 from engine.services.outcome import CallResult, Emission, Outcome
+from engine.services.payloads import Payloads
 from engine.services.plans import Plans, RunningFlow
 from engine.services.quotas import Quotas
-from engine.services.records import accounting, as_text, describe, record
+from engine.services.records import as_text, describe, record
 from engine.services.timers import timer
 from engine.services.toolbox import Toolbox
 from engine.services.windows import WINDOW, Windows, position
@@ -49,6 +51,7 @@ class Execution:
         quotas: Quotas,
         assembler: Assembler,
         failing: Failing,
+        payloads: Payloads,
         *,
         log_contents: bool = True,
     ) -> None:
@@ -59,6 +62,7 @@ class Execution:
         self._quotas = quotas
         self._assembler = assembler
         self._failing = failing
+        self.payloads = payloads
         self._log_contents = log_contents
 
     def is_external(self, message: Message) -> bool:
@@ -76,8 +80,13 @@ class Execution:
         to a process that died, so parts of its work may be durable.
         """
         outcome = Outcome()
-        agenda = deque([first])
         steps = 0
+        try:
+            first = self.payloads.attach(first)
+            agenda = deque([first])
+        except NotFound as error:
+            self._failing.discard(first, outcome, describe(error))
+            agenda = deque()
         while agenda:
             message = agenda.popleft()
             found = self._place(message, outcome)
@@ -85,16 +94,19 @@ class Execution:
                 continue
             running, plan, step = found
             if message is not first and ((step.external and external == 0) or steps >= RUN_ON):
-                outcome.publishes.append(trimmed(plan, message))
+                outcome.publishes.append(trimmed(plan, message, self.payloads))
                 continue
             external -= step.external
             steps += 1
             self._step(running, plan, step, message, outcome, agenda, again or message.attempt > 0)
-        outcome.logs.append(self._account(first, outcome, steps, consumed))
+        outcome.logs.extend(self._account(first, outcome, steps, consumed))
         return outcome
 
     def _place(self, message: Message, outcome: Outcome) -> tuple[RunningFlow, Plan, Step] | None:
         """Where a message runs; None when it does not run now, which the outcome then says."""
+        if (message.flow_id, message.correlation_id) in self._tools.cancelled:
+            self._failing.discard(message, outcome, CANCELLED)
+            return None
         try:
             running = self._plans.running(message.flow_id)
             if running is None or running.run != message.run or not running.active:
@@ -113,18 +125,8 @@ class Execution:
             return None
         return running, plan, step
 
-    def _account(self, first: Message, outcome: Outcome, steps: int, consumed: int) -> Doc:
-        kind = outcome.put_back or ("d" if consumed else "r")
-        failed = outcome.failures[-1]["message"].component_id if outcome.failures else None
-        return accounting(
-            first,
-            kind,
-            self._tools.clock.now(),
-            delta=len(outcome.publishes) - consumed,
-            steps=steps,
-            errors=len(outcome.failures),
-            failed=failed,
-        )
+    def _account(self, first: Message, outcome: Outcome, steps: int, consumed: int) -> list[Doc]:
+        return of_delivery(first, outcome, self._tools.clock.now(), steps=steps, consumed=consumed)
 
     def _step(
         self,
@@ -150,10 +152,13 @@ class Execution:
                 return  # waits for the other messages of its fire pattern
             if message.kind == "port":
                 text = as_text(next(iter(inputs.values())).content) if self._log_contents else ""
-                outcome.logs.append(record(message, step, 0, now, text, "in", message.port))
+                outcome.logs.append(entered := record(message, step, 0, now, text, "in", message.port))
             windows = self._windows(plan, step, message, now, again)
-            result = self._call(running, step, message, inputs, frame, windows)
-        except Exception as error:  # noqa: BLE001 - whatever a connector raises ends in the log, never in the worker
+            result = self._call(running, step, message, inputs, frame, windows, again)
+            if message.kind == "port" and (took := self._tools.clock.now() - now):
+                entered["duration"] = took
+        # whatever a connector raises ends in the log, never in the worker: sys.exit() too
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             emission = self._failing.failed(running, step, message, error, inputs, outcome)
             if emission is not None:
                 self._emit(plan, step, message, [emission], 0, outcome, agenda, alone=True)
@@ -171,6 +176,7 @@ class Execution:
         inputs: Mapping[str, Incoming],
         frame: Frame,
         windows: Windows,
+        again: bool,
     ) -> CallResult:
         """Call the hook; an external step through the ledger, which may know the result already."""
         outside = step.external and message.kind != "signal"
@@ -181,7 +187,7 @@ class Execution:
         # an external step is not called again, so what it sent first cannot be skipped: its windows come after
         properties = step.properties.evaluate(frame)
         context = StepContext(
-            self._tools, running, step, message, inputs, properties, None if step.external else windows
+            self._tools, running, step, message, inputs, properties, None if step.external else windows, again
         )
         if step.disabled:
             self._pass_through(step, inputs, context)
@@ -195,10 +201,12 @@ class Execution:
         skip = position(self._tools.documents, message.id) if again else 0
 
         def settle(emissions: list[Emission], first: int, place: Write) -> None:
+            large = [write for emission in emissions for write in self.payloads.keep(emission, message.flow_id)]
             sent = children(plan, step, message, emissions, first, now, alone=False)
-            logs = records_of(message, step, emissions, first, now, contents=self._log_contents)
+            logs = records_of(message, step, emissions, first, now, self.payloads, contents=self._log_contents)
             logs.append(accounting(message, f"w{first}", now, delta=len(sent)))
-            self._bus.settle(None, Settlement([trimmed(plan, m) for m in sent], logs, [place])).result()
+            publishes = [trimmed(plan, m, self.payloads) for m in sent]
+            self._bus.settle(None, Settlement(publishes, logs, [place, *large])).result()
 
         return Windows(skip, settle, message.id, message.flow_id, now)
 
@@ -271,8 +279,7 @@ class Execution:
         if step.external:
             outcome.writes.extend(self._ledger.settled(message))
         outcome.waits += result.waits
-        if outcome.reply is None:
-            outcome.reply = result.reply
+        outcome.answer(result.reply)
         if result.stop_flow:
             outcome.stop_flows.add(running.id)
 
@@ -290,7 +297,11 @@ class Execution:
     ) -> None:
         if emissions:
             now = self._tools.clock.now()
-            outcome.logs.extend(records_of(message, step, emissions, first, now, contents=self._log_contents))
+            for emission in emissions:
+                outcome.writes.extend(self.payloads.keep(emission, message.flow_id))
+            outcome.logs.extend(
+                records_of(message, step, emissions, first, now, self.payloads, contents=self._log_contents)
+            )
             agenda.extend(children(plan, step, message, emissions, first, now, alone=alone))
 
     def collect(self, running: RunningFlow, step: Step, message: Message, result: CallResult) -> Outcome:
@@ -299,7 +310,7 @@ class Execution:
         agenda: deque[Message] = deque()
         windows = self._windows(running.plan, step, message, message.created, again=False)
         self._finish(running, running.plan, step, message, result, windows, outcome, agenda)
-        outcome.publishes.extend(trimmed(running.plan, m) for m in agenda)
+        outcome.publishes.extend(trimmed(running.plan, m, self.payloads) for m in agenda)
         return outcome
 
     def abandon(self, message: Message, reason: str, code: str = "RECEIVE_TIMEOUT") -> Outcome:
@@ -310,12 +321,12 @@ class Execution:
         self._failing.abandoned(step, message, {"message": reason, "code": code, "name": "GivenUp"}, outcome)
         if step is not None and step.external:
             outcome.writes.extend(self._ledger.settled(message))
-        outcome.logs.append(self._account(message, outcome, 1, 1))
+        outcome.logs.extend(self._account(message, outcome, 1, 1))
         return outcome
 
     def _put_back(self, message: Message, outcome: Outcome, pause_ms: int) -> None:
         due = self._tools.clock.now() + pause_ms
-        outcome.writes.append(timer(derived_id(message.id, "held", due), "retry", due, message))
+        outcome.writes.append(timer(derived_id(message.id, "held", due), "retry", due, self.payloads.detach(message)))
         outcome.put_back = f"b{due}"
         outcome.waits += 1
 

@@ -14,6 +14,7 @@ from engine.rules.links import ERROR_PORT
 from engine.rules.retry import RetryPolicy, decide, delay_ms
 from engine.sdk import Incoming
 from engine.services.outcome import Emission, Outcome
+from engine.services.payloads import Payloads
 from engine.services.plans import RunningFlow
 from engine.services.records import as_text, describe, failure, unprocessed
 from engine.services.timers import timer
@@ -21,14 +22,18 @@ from engine.services.timers import timer
 log = logging.getLogger(__name__)
 
 STOPPED = {"message": "flow stopped", "code": "FLOW_STOPPED", "name": "FlowStopped"}
+CANCELLED = {"message": "execution cancelled", "code": "EXECUTION_CANCELLED", "name": "ExecutionCancelled"}
 GONE = {"message": "the component is no longer in the flow", "code": "NO_COMPONENT", "name": "Gone"}
 
 
 class Failing:
-    def __init__(self, documents: Documents, clock: Clock, policy: RetryPolicy, *, log_contents: bool) -> None:
+    def __init__(
+        self, documents: Documents, clock: Clock, policy: RetryPolicy, payloads: Payloads, *, log_contents: bool
+    ) -> None:
         self._documents = documents
         self._clock = clock
         self._policy = policy
+        self._payloads = payloads
         self._log_contents = log_contents
 
     def failed(
@@ -36,7 +41,7 @@ class Failing:
         running: RunningFlow,
         step: Step,
         message: Message,
-        error: Exception,
+        error: BaseException,
         inputs: Mapping[str, Incoming],
         outcome: Outcome,
     ) -> Emission | None:
@@ -49,11 +54,14 @@ class Failing:
         _tell(message, described)
         verdict = decide(error, message.attempt, step.error_handling, self._policy)
         if message.kind == "tick" or verdict == "discard":
+            outcome.given_up += 1
             return None
         if verdict == "retry":
             again = replace(message, attempt=message.attempt + 1, scope=trim(message.scope, step.needs))
             due = now + delay_ms(message.attempt, self._policy)
-            outcome.writes.append(timer(derived_id(message.id, "retry", again.attempt), "retry", due, again))
+            outcome.writes.append(
+                timer(derived_id(message.id, "retry", again.attempt), "retry", due, self._payloads.detach(again))
+            )
             outcome.waits += 1
             return None
         return self._give_up(running, step, message, described, contents, outcome)
@@ -73,14 +81,18 @@ class Failing:
             return Emission(ERROR_PORT, content, as_text(content))
         kept = replace(message, scope=trim(message.scope, step.needs))
         outcome.writes.append(unprocessed(kept, running.user_id, self._clock.now(), described, first))
+        outcome.given_up += 1
         if step.error_handling.on_error == "stopFlow":
             outcome.stop_flows.add(running.id)
         return None
 
     def discard(self, message: Message, outcome: Outcome, reason: dict[str, Any]) -> None:
         """Keep a message that cannot run as unprocessed, with the reason; ticks and signals just end."""
+        if reason in (STOPPED, CANCELLED):
+            outcome.cancelled = reason["message"]
         flow = self._documents.get("flows", message.flow_id)
         if flow is not None and message.kind in ("port", "webhook", "timeout"):
+            outcome.given_up += 1
             outcome.writes.append(unprocessed(message, flow["userId"], self._clock.now(), reason, message.content))
 
     def abandoned(self, step: Step | None, message: Message, reason: dict[str, Any], outcome: Outcome) -> None:

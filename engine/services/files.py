@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from engine.errors import BadRequest, Conflict, NotFound, TooLarge
+from engine.model.file import FileRecord
 from engine.model.message import new_id
 from engine.model.times import iso
-from engine.ports import Cache, Doc, FileRecord, Files, Query, Where
+from engine.ports import Cache, Doc, Files, Query, Where
 
 MAX_NAME = 255
 MAX_PART = 64 * 1024 * 1024

@@ -36,6 +36,11 @@ SCHEMA: dict[str, Any] = {
         "templateId": _TEXT,
         "componentIdMap": _OBJECT,
         "unlinked": {**_OBJECT, "description": "Values of in ports without a link."},
+        "maxConcurrency": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "How many of the flow's messages may be at work at a time; 1: one after the other.",
+        },
         "accounts": {
             "type": ["object", "null"],
             "description": "Component id → account id.",

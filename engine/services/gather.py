@@ -30,6 +30,7 @@ class DocumentGather:
         operation: Callable[[], str],
         now: int,
         writes: list[Write],
+        again: bool,
     ) -> None:
         self._documents = documents
         self._state = state
@@ -38,6 +39,7 @@ class DocumentGather:
         self._operation = operation
         self._now = now
         self._writes = writes
+        self._again = again
 
     def _waiting(self) -> tuple[Where, ...]:
         return (Where("group", "eq", self._group), Where("taken", "exists", False))
@@ -70,7 +72,7 @@ class DocumentGather:
     def take(self, minimum: int = 0) -> list[Any] | None:
         op = self._operation()
         mine = (Where("group", "eq", self._group), Where("taken", "eq", op))
-        found = self._documents.find(ITEMS, Query(where=mine, sort=_ORDER))
+        found = self._documents.find(ITEMS, Query(where=mine, sort=_ORDER)) if self._again else []
         if not found:
             if self.count() < minimum:
                 return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.compiler import Lookup, Step, check
 from engine.errors import BadRequest, Conflict, HeadraceError, NotFound
@@ -12,13 +13,14 @@ from engine.model.flow import read_descriptor
 from engine.model.message import Message, derived_id, new_id
 from engine.ports import Bus, Cache, Clock, Doc, Documents, Query, Settlement, Where, Write
 from engine.sdk import Component
+from engine.services.accounting import accounting, flow_stopped
 from engine.services.context import StepContext
 from engine.services.execution import Execution
 from engine.services.gather import counts_owner, forget_flow
 from engine.services.plans import CHANGED, Plans, RunningFlow
-from engine.services.records import accounting, as_text, describe, unprocessed
+from engine.services.records import as_text, describe, unprocessed
 from engine.services.state_view import component_owner, flow_owner
-from engine.services.timers import Timers, timer
+from engine.services.timers import STOPPED, Timers, timer
 from engine.services.toolbox import Toolbox
 from engine.values.template import Frame
 
@@ -27,8 +29,6 @@ log = logging.getLogger(__name__)
 LEASE_MS = 600_000
 KEPT_ON_STOP = 10_000
 """Waiting messages of a stopped flow that become unprocessed messages; beyond it only their number is kept."""
-
-_STOPPED = {"message": "flow stopped", "code": "FLOW_STOPPED", "name": "FlowStopped"}
 
 
 @dataclass(slots=True)
@@ -44,6 +44,8 @@ class Lifecycle:
     execution: Execution
     spawn: Callable[[Callable[[], None]], None]
     polling_ms: int
+    _at_work: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     # -- start
 
@@ -62,8 +64,29 @@ class Lifecycle:
         # a run number never repeats, even when a flow is started twice within a millisecond
         run = max(now, (record.get("run") or 0) + 1)
         claim = {"stage": "starting", "run": run, "lease": now + LEASE_MS}
-        if not self.documents.update("flows", flow_id, claim, [Where("stage", "eq", "stopped")]):
+        if not self._claim(flow_id, claim, "stopped"):
             raise Conflict(f"flow {flow_id} is {self._stage(flow_id)}; wait until that has finished")
+        try:
+            self._start(flow_id, now)
+        finally:
+            self._at_work.discard(flow_id)
+        return ticket
+
+    def _claim(self, flow_id: str, changes: Doc, *stages: str) -> bool:
+        """Make the start or stop of a flow this call's work; False while another call is at it."""
+        with self._lock:
+            if flow_id in self._at_work:
+                return False
+            self._at_work.add(flow_id)
+        claimed = False
+        try:
+            claimed = self.documents.update("flows", flow_id, changes, [Where("stage", "in", list(stages))])
+        finally:
+            if not claimed:
+                self._at_work.discard(flow_id)
+        return claimed
+
+    def _start(self, flow_id: str, now: int) -> None:
         record = self.plans.require_record(flow_id)
         self.cache.publish(CHANGED, flow_id)
         running = self._prepared(record)
@@ -75,6 +98,7 @@ class Lifecycle:
                 self._hook("start", running, step, settlement)
                 started.append(step)
             settlement.writes.extend(self._ticks(running))
+            settlement.logs.extend(accounting(m, "p", now, delta=1) for m in settlement.publishes)
             settlement.logs.append(self._log_line(running, "Flow started"))
             self.bus.settle(None, settlement).result()
         except Exception as error:
@@ -82,7 +106,6 @@ class Lifecycle:
             raise self._start_error(error) from error
         self.documents.update("flows", flow_id, {"stage": "running", "started": now, "lease": None})
         self.cache.publish(CHANGED, flow_id)
-        return ticket
 
     def _stage(self, flow_id: str) -> str:
         return str((self.documents.get("flows", flow_id) or {}).get("stage", "gone"))
@@ -107,6 +130,7 @@ class Lifecycle:
             self._stop_hook(running, step, settlement)
         text = f"Flow did not start: {describe(error)['message']}"
         settlement.logs.append({**self._log_line(running, text), "severity": "error", "err": as_text(describe(error))})
+        settlement.logs.append(flow_stopped(running.id, running.run, self.clock.now(), "flow did not start"))
         settlement.publishes.clear()
         self.bus.settle(None, settlement).result()
         self._clean(running)
@@ -132,7 +156,6 @@ class Lifecycle:
             raise
         outcome = self.execution.collect(running, step, message, context.result)
         settlement.publishes.extend(outcome.publishes)
-        settlement.logs.extend(accounting(m, "p", now, delta=1) for m in outcome.publishes)
         settlement.logs.extend(outcome.logs)
         settlement.writes.extend(outcome.writes)
 
@@ -176,8 +199,8 @@ class Lifecycle:
         ticket = {"flowId": flow_id, "ticket": flow_id if background else new_id()}
         if record.get("stage") == "stopped":
             return ticket
-        claim = {"stage": "stopping", "lease": self.clock.now() + LEASE_MS}
-        if not self.documents.update("flows", flow_id, claim, [Where("stage", "eq", "running")]):
+        # a flow that is stopping though nobody is at it was left there by a fault (a full disk): go on
+        if not self._claim(flow_id, self._stopping(), "running", "stopping"):
             if self._stage(flow_id) == "stopped":
                 return ticket
             raise Conflict(f"flow {flow_id} is {self._stage(flow_id)}; wait until that has finished")
@@ -188,15 +211,24 @@ class Lifecycle:
             self._finish_stop(record)
         return ticket
 
+    def _stopping(self) -> Doc:
+        return {"stage": "stopping", "lease": self.clock.now() + LEASE_MS}
+
     def _finish_stop(self, record: Doc) -> None:
+        try:
+            self._stop(record)
+        finally:
+            self._at_work.discard(record["_id"])
+
+    def _stop(self, record: Doc) -> None:
         running = self._prepared(record)
         settlement = Settlement()
         for step in running.plan.steps.values():
             self._stop_hook(running, step, settlement)
         settlement.publishes.clear()
-        self.timers.cancel_flow(running.id)
         self._keep_waiting(running, settlement)
         settlement.logs.append(self._log_line(running, "Flow stopped"))
+        settlement.logs.append(flow_stopped(running.id, running.run, self.clock.now(), STOPPED["message"]))
         self.bus.settle(None, settlement).result()
         self._clean(running)
         self.documents.update("flows", running.id, {"stage": "stopped", "stopped": self.clock.now(), "lease": None})
@@ -218,12 +250,16 @@ class Lifecycle:
 
     def _keep_waiting(self, running: RunningFlow, settlement: Settlement) -> None:
         now = self.clock.now()
+        reason = STOPPED["message"]
         messages, count = self.bus.remove(running.id, KEPT_ON_STOP)
-        settlement.writes.extend(
-            unprocessed(m, running.user_id, now, _STOPPED, m.content) for m in messages if m.kind != "tick"
-        )
-        if count > len(messages):
-            text = f"{count - len(messages)} more waiting messages were dropped when the flow stopped"
+        held, more = self.timers.held(running.id, KEPT_ON_STOP - len(messages))
+        for m, delta in (*((m, -1) for m in messages), *((m, 0) for m in held)):
+            if m.kind != "tick":
+                settlement.writes.append(unprocessed(m, running.user_id, now, STOPPED, m.content))
+                settlement.logs.append(accounting(m, "s", now, delta=delta, unprocessed=1, cancelled=reason))
+        dropped = count + more - len(messages) - len(held)
+        if dropped:
+            text = f"{dropped} more waiting messages were dropped when the flow stopped"
             settlement.logs.append({**self._log_line(running, text), "severity": "error"})
 
     def _clean(self, running: RunningFlow) -> None:
@@ -234,15 +270,24 @@ class Lifecycle:
         forget_flow(self.documents, running.id)
         self.tools.state.drop(flow_owner(running.id))
         self.tools.state.drop(counts_owner(running.id))
-        for collection in ("timers", "continuity", "revisions", "windows", "ledger"):
+        for collection in ("timers", "continuity", "revisions", "windows", "ledger", "cancelled"):
             self.documents.delete_many(collection, (Where("flowId", "eq", running.id),))
 
     # -- after a restart
 
     def resume(self) -> int:
-        """Finish what a process that died left half done. Returns how many flows were put right."""
+        """Finish what a process that died, or a fault, left half done. Returns how many flows were put right."""
         half = self.documents.find("flows", Query(where=(Where("stage", "in", ["starting", "stopping"]),)))
+        done = 0
         for record in half:
-            log.warning("flow %s was %s", record["_id"], record["stage"], extra={"action": "stage_resumed"})
-            self._finish_stop(record)
-        return len(half)
+            if not self._claim(record["_id"], self._stopping(), "starting", "stopping"):
+                continue
+            extra = {"action": "stage_resumed", "flowId": record["_id"]}
+            log.warning("flow %s was left %s", record["_id"], record["stage"], extra=extra)
+            try:
+                self._finish_stop(record)
+            except HeadraceError as error:
+                log.warning("flow %s cannot be stopped yet: %s", record["_id"], error, extra=extra)
+            else:
+                done += 1
+        return done

@@ -33,6 +33,12 @@ class Reply:
         return {"status": self.status, "body": self.body, "headers": self.headers}
 
 
+def not_json(error: Exception) -> Reply:
+    """What is sent instead of an answer that cannot be sent."""
+    message = f"the flow's answer is not JSON: {error}"
+    return Reply(500, {"statusCode": 500, "error": "Internal Server Error", "message": message})
+
+
 @dataclass(slots=True)
 class CallResult:
     """What one call of a hook asked for. `waits`: time-outs set, and FOREVER for a call back.
@@ -84,16 +90,27 @@ class Outcome:
     """Of a delivery. `waits` counts the timers that keep the execution open.
 
     `put_back` names the accounting record of a message that waits for a slot or for its flow's start.
+    `given_up` counts the messages that will not be tried again by themselves; `cancelled` says why some
+    were discarded on purpose. `reply` is the first answer to the call, `late` are those after it.
     """
 
     publishes: list[Message] = field(default_factory=list)
     logs: list[Doc] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     reply: Reply | None = None
+    late: list[Reply] = field(default_factory=list)
     stop_flows: set[str] = field(default_factory=set)
     waits: int = 0
     put_back: str = ""
     failures: list[Doc] = field(default_factory=list)
+    given_up: int = 0
+    cancelled: str | None = None
+
+    def answer(self, reply: Reply | None) -> None:
+        if self.reply is None:
+            self.reply = reply
+        elif reply is not None:
+            self.late.append(reply)
 
     def settlement(self) -> Settlement:
         return Settlement(self.publishes, self.logs, self.writes)

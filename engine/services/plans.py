@@ -34,6 +34,7 @@ class RunningFlow:
     variables: FlowVariables
     accounts: Mapping[str, str]
     plan: Plan
+    max_concurrency: int | None = None
     active: bool = True
     used: bool = field(default=True, repr=False)
 
@@ -78,6 +79,11 @@ class Plans:
             return found
         return self._load(flow_id)
 
+    def concurrency(self, flow_id: str) -> int | None:
+        """The flow's own limit of messages at work at a time, if it is known by now; None: no limit."""
+        found = self._running.get(flow_id)
+        return found.max_concurrency if found is not None else None
+
     def _load(self, flow_id: str) -> RunningFlow | None:
         record = self._documents.get("flows", flow_id)
         if record is None or record.get("stage") not in ("running", "starting"):
@@ -120,6 +126,7 @@ class Plans:
             variables=self.variables(record),
             accounts=record.get("accounts") or {},
             plan=self._compile(record.get("flow")),
+            max_concurrency=record.get("maxConcurrency"),
         )
 
     def variables(self, record: Mapping[str, Any]) -> FlowVariables:

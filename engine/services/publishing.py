@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from engine.model.message import Message
 from engine.ports import Bus, Clock, Settlement
-from engine.services.records import accounting
+from engine.services.accounting import accounting
 
 
-def publish(bus: Bus, clock: Clock, messages: Sequence[Message]) -> None:
-    """Returns when they are durable, each counted to its execution."""
+def publish(bus: Bus, clock: Clock, messages: Sequence[Message], *, unprocessed: int = 0) -> None:
+    """Returns when they are durable, each counted to its execution; see `accounting` for `unprocessed`."""
     now = clock.now()
-    logs = [accounting(message, "p", now, delta=1) for message in messages]
+    logs = [accounting(message, "p", now, delta=1, unprocessed=unprocessed) for message in messages]
     bus.settle(None, Settlement(publishes=list(messages), logs=logs)).result()

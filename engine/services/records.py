@@ -10,38 +10,13 @@ import orjson
 
 from engine.compiler import Step
 from engine.errors import HeadraceError
-from engine.model.message import Message, derived_id, encode
+from engine.model.message import REPLAY_OF, Message, derived_id, encode
 from engine.model.times import iso
 from engine.ports import Doc, Write
 from engine.rules.retry import error_code
 
 LONGEST = 64 * 1024
 """Characters of a content kept in a log record."""
-
-
-def accounting(
-    message: Message, kind: str, now: int, *, delta: int, steps: int = 0, failed: str | None = None, errors: int = 0
-) -> Doc:
-    """What a settlement did to its execution, for the indexer (design.md §4 "Executions"); never shown in the log.
-
-    `kind` tells the records of one message apart: "p" published from outside, "d" delivered, "r" run
-    where it arrived, "t<due>" published by a timer, "b<due>" put back. `delta` = messages created minus
-    messages consumed; an execution whose deltas sum to zero, and that has no timer, has ended.
-    `trigger` is the component an execution begins with.
-    """
-    return {
-        "id": f"{message.id}.{message.attempt}.{kind}",
-        "created": now,
-        "type": "delivery",
-        "flowId": message.flow_id,
-        "correlationId": message.correlation_id,
-        "revision": message.revision,
-        "trigger": message.component_id if message.sender_id is None else None,
-        "delta": delta,
-        "steps": steps,
-        "errors": errors,
-        "failedAt": failed,
-    }
 
 
 def as_text(value: Any) -> str:
@@ -71,6 +46,8 @@ def record(message: Message, step: Step, n: object, now: int, text: str, port_ty
     if len(text) > LONGEST:
         doc["msg"] = text[:LONGEST]
         doc["cut"] = len(text)
+    if message.extra and REPLAY_OF in message.extra:
+        doc[REPLAY_OF] = message.extra[REPLAY_OF]
     return doc
 
 

@@ -51,12 +51,11 @@ def _before(plan: Plan, step_id: str) -> set[str]:
     found: set[str] = set()
     waiting = [step_id]
     while waiting:
-        here = waiting.pop()
-        for cid, step in plan.steps.items():
-            reaches = any(target == here for links in step.targets.values() for target, _ in links)
-            if reaches and cid not in found:
-                found.add(cid)
-                waiting.append(cid)
+        step = plan.steps.get(waiting.pop())
+        for _, sender, _ in step.links if step else ():
+            if sender in plan.steps and sender not in found:
+                found.add(sender)
+                waiting.append(sender)
     return found
 
 

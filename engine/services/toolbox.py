@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.ports import Cache, Clock, Documents, Files, Http, LogIndex, State
+from engine.ports import Cache, Children, Clock, Documents, Files, Http, LogIndex, State
 from engine.services.accounts import Accounts
 from engine.services.components import Components
+from engine.services.payloads import Payloads
 from engine.services.stores import StoreService
 
 
@@ -24,7 +25,10 @@ class Toolbox:
     accounts: Accounts
     stores: StoreService
     components: Components
+    payloads: Payloads
     service_config: Callable[[str], Mapping[str, Any]]
+    children: Children
     call_api: Callable[[str, str, str, Any, Mapping[str, Any] | None], Any]
     api_url: str
     min_timeout_ms: int = 0
+    cancelled: Container[tuple[str, str]] = frozenset()

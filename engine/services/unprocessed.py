@@ -62,7 +62,7 @@ class Unprocessed:
         running = self._plans.running(record["flowId"])
         if running is None:
             raise Conflict("the flow is not running: start it, then try the message again")
-        publish(self._bus, self._clock, [self._again(message, running)])
+        publish(self._bus, self._clock, [self._again(message, running)], unprocessed=-1)
         self._documents.delete("unprocessed", record["_id"])
 
     def _again(self, message: Message, running: RunningFlow) -> Message:

@@ -132,7 +132,7 @@ class Webhooks:
         if request.enqueue_only or step.manifest.webhook_async:
             publish(self._bus, self._clock, [message])
             return Answered(Reply(202, {}), message.correlation_id)
-        if self._inline and component_id in running.plan.inline:
+        if self._inline and component_id in running.plan.inline and running.max_concurrency is None:
             return self._run_here(message)
         self._replies.expect(message.correlation_id)
         publish(self._bus, self._clock, [message])
@@ -154,7 +154,10 @@ class Webhooks:
         key = new_id(now)
         scope: dict[str, dict[str, Any]] = {}
         if request.correlation_id:
-            kept = self._documents.get("continuity", f"{running.id}:{request.correlation_id}:{component_id}")
+            place = f"{running.id}:{request.correlation_id}:{component_id}"
+            kept = self._documents.get("continuity", place)
+            if kept and not kept.get("called"):  # its execution waits for this call no longer
+                self._documents.update("continuity", place, {"called": now})
             scope = kept["scope"] if kept else {}
         content = {
             "method": request.method,

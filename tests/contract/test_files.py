@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BadRequest, NotFound, TooLarge
-from engine.ports import FileRecord, Files, Query, Where
+from engine.model.file import FileRecord
+from engine.ports import Files, Query, Where
 
 Together = Callable[..., list[Any]]
 TOO_MUCH = 4_000_001  # one more than the suite's adapters allow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from heapq import heappop, heappush
 from typing import Any
 
 from engine.model.manifest import Manifest
@@ -71,14 +72,27 @@ def _links(step: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
 
 
 def _in_order(flow: Mapping[str, Any]) -> list[str]:
-    """Senders before receivers; among equals, from left to right as drawn. A circle's rest comes last."""
-    waits = {cid: {sender for _, sender, _ in _links(step) if sender in flow} for cid, step in flow.items()}
+    """Senders before receivers; among equals, from left to right as drawn. A circle is broken at its leftmost step."""
     drawn = sorted(flow, key=lambda cid: (_number(flow[cid].get("x")), _number(flow[cid].get("y"))))
+    place = {cid: position for position, cid in enumerate(drawn)}
+    waits = {cid: {sender for _, sender, _ in _links(step) if sender in flow} for cid, step in flow.items()}
+    receivers: dict[str, list[str]] = {}
+    for cid, senders in waits.items():
+        for sender in senders:
+            receivers.setdefault(sender, []).append(cid)
+    ready = [place[cid] for cid in drawn if not waits[cid]]
+    left = dict.fromkeys(drawn)
     order: list[str] = []
-    while drawn:
-        ready = next((cid for cid in drawn if not waits[cid].difference(order)), drawn[0])
-        drawn.remove(ready)
-        order.append(ready)
+    while left:
+        cid = drawn[heappop(ready)] if ready else next(iter(left))
+        if cid not in left:
+            continue
+        del left[cid]
+        order.append(cid)
+        for receiver in receivers.get(cid, ()):
+            waits[receiver].discard(cid)
+            if not waits[receiver]:
+                heappush(ready, place[receiver])
     return order
 
 

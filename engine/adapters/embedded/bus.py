@@ -34,8 +34,10 @@ log = logging.getLogger(__name__)
 
 WINDOW = 10_000
 LOG_WINDOW = 20_000
+TAKE = 500
 
 _INSERT = "INSERT OR IGNORE INTO queue (seq, id, flow_id, data) VALUES (?, ?, ?, ?)"
+_TAKE = "SELECT seq, data FROM queue WHERE id IN ({})"
 _DELETE = "DELETE FROM queue WHERE id = ?"
 _INSERT_LOG = "INSERT INTO log_queue (seq, records) VALUES (?, ?)"
 _DELETE_LOG = "DELETE FROM log_queue WHERE seq = ?"
@@ -66,6 +68,8 @@ class SqliteBus:
         self._ready = RoundRobin()
         self._known: set[str] = set()
         self._in_flight: set[str] = set()
+        self._flow_in_flight: dict[str, int] = {}
+        self._share: Callable[[str], int] | None = None
         self._depths: dict[str, int] = {}
         self._read_to = 0
         self._admitted_to = self._recovered_to = 0
@@ -143,7 +147,11 @@ class SqliteBus:
         if message.id not in self._known:
             return
         self._known.discard(message.id)
-        self._in_flight.discard(message.id)
+        if message.id in self._in_flight:
+            self._in_flight.discard(message.id)
+            busy = self._flow_in_flight.pop(message.flow_id, 1) - 1
+            if busy > 0:
+                self._flow_in_flight[message.flow_id] = busy
         left = self._depths.get(message.flow_id, 1) - 1
         if left > 0:
             self._depths[message.flow_id] = left
@@ -152,8 +160,11 @@ class SqliteBus:
 
     # -- consuming
 
-    def consume(self, handler: Callable[[Delivery], None], prefetch: int) -> None:
+    def consume(
+        self, handler: Callable[[Delivery], None], prefetch: int, share: Callable[[str], int] | None = None
+    ) -> None:
         self._stopping = False
+        self._share = share
         self._consumer = threading.Thread(
             target=self._dispatch, args=(handler, prefetch), name="bus dispatcher", daemon=True
         )
@@ -169,11 +180,18 @@ class SqliteBus:
                 if self._spilled and len(self._ready) < WINDOW // 2 and not self._read_in():
                     self._changed.wait(1)
                     continue
-                if len(self._in_flight) < prefetch and (delivery := self._ready.pop()) is not None:
-                    self._in_flight.add(delivery.message.id)
+                if len(self._in_flight) < prefetch and (delivery := self._ready.pop(self._may_have)) is not None:
+                    self._handed_out(delivery.message)
                     return delivery
                 self._changed.wait()
         return None
+
+    def _handed_out(self, message: Message) -> None:
+        self._in_flight.add(message.id)
+        self._flow_in_flight[message.flow_id] = self._flow_in_flight.get(message.flow_id, 0) + 1
+
+    def _may_have(self, flow_id: str) -> bool:
+        return self._share is None or self._flow_in_flight.get(flow_id, 0) < self._share(flow_id)
 
     def _read_in(self) -> bool:
         """Fill the window from disk (the lock is held); False when the disk cannot be read now."""
@@ -205,6 +223,18 @@ class SqliteBus:
             self._changed.notify_all()
         if self._consumer is not None and self._consumer is not threading.current_thread():
             self._consumer.join()
+
+    def take(self, ids: Sequence[str]) -> list[Delivery]:
+        found: list[Any] = []
+        with self._lock, self._db.read() as connection:
+            for start in range(0, len(ids), TAKE):
+                some = tuple(ids[start : start + TAKE])
+                found += connection.exec_driver_sql(_TAKE.format(", ".join("?" * len(some))), some).all()
+            deliveries = [Delivery(m, m.id, redelivered=True) for _, data in sorted(found) for m in (decode(data),)]
+            for delivery in deliveries:
+                self._known.add(delivery.message.id)
+                self._handed_out(delivery.message)
+        return deliveries
 
     def depth(self, flow_id: str | None = None) -> int:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from engine.ports import Delivery
 
@@ -21,10 +22,12 @@ class RoundRobin:
         self._flows.setdefault(flow_id, deque()).append(delivery)
         self._size += 1
 
-    def pop(self) -> Delivery | None:
-        if not self._flows:
+    def pop(self, may_have: Callable[[str], bool]) -> Delivery | None:
+        """The next delivery of the first flow that may have one more; its flow goes to the end of the line."""
+        flow_id = next((flow_id for flow_id in self._flows if may_have(flow_id)), None)
+        if flow_id is None:
             return None
-        flow_id, waiting = self._flows.popitem(last=False)
+        waiting = self._flows.pop(flow_id)
         delivery = waiting.popleft()
         if waiting:
             self._flows[flow_id] = waiting

@@ -27,9 +27,10 @@ from engine.adapters.embedded.database import Database
 from engine.adapters.embedded.documents import encode
 from engine.adapters.embedded.query_sql import create, matching, select, table_source
 from engine.errors import BadRequest, NotFound, Unavailable
+from engine.model.file import FileRecord
 from engine.model.message import new_id
 from engine.model.times import from_iso
-from engine.ports import Clock, Doc, FileRecord, Query
+from engine.ports import Clock, Doc, Query
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from engine.adapters.embedded import log_executions
 from engine.adapters.embedded.database import translate
 from engine.errors import BadRequest, HeadraceError, TimedOut
+from engine.model.execution import ExecutionRow
 from engine.ports import Doc
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,7 @@ class LogMonth:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
+        self.span = month_span(name)
         self.path = folder / f"log-{name}.db"
         self._readers = _engine(self.path, "rw")
         self._writer: sa.Connection | None = None
@@ -109,17 +113,21 @@ class LogMonth:
 
     # -- writing
 
-    def append(self, records: Sequence[Doc]) -> None:
-        """Store the records not stored yet, in one durable transaction."""
+    def append(self, records: Sequence[Doc], deliveries: Sequence[Doc] = ()) -> None:
+        """Store the records not stored yet and count the deliveries not counted yet, in one durable transaction."""
         try:
-            self._insert([_row(record) for record in records])
+            self._insert([_row(record) for record in records], deliveries)
         except (exc.InterfaceError, exc.ProgrammingError, TypeError, ValueError, OverflowError) as error:
             # One record nobody can store must not hold up all that follow.
             log.warning("mending log records", extra={"action": "log_mended", "reason": str(error)[:200]})
-            self._insert([_row(_mended(record)) for record in records])
+            self._insert([_row(_mended(record)) for record in records], deliveries)
 
-    def _insert(self, rows: list[list[Any]]) -> None:
+    def _insert(self, rows: list[list[Any]], deliveries: Sequence[Doc]) -> None:
         with self._transaction() as connection:
+            if deliveries:
+                log_executions.count(connection, deliveries)
+            if not rows:
+                return
             before = connection.exec_driver_sql("SELECT coalesce(max(rowid), 0) FROM log").scalar_one()
             start = 0
             for size in _CHUNKS:
@@ -128,6 +136,22 @@ class LogMonth:
                     connection.exec_driver_sql(_INSERTS[size], values)
                     start += size
             connection.exec_driver_sql(_INDEX_NEW, (before,))
+
+    def stop_flow(self, record: Doc) -> None:
+        """Cancel the open executions of a run that ended (a record of type "flow-stopped")."""
+        with self._transaction() as connection:
+            log_executions.stop_flow(connection, record)
+
+    def conclude(self, rows: Sequence[ExecutionRow]) -> None:
+        with self._transaction() as connection:
+            log_executions.conclude(connection, rows)
+
+    def delete_executions(self, before_ms: int | None, flow_ids: Sequence[str]) -> int:
+        """Delete one batch; the number deleted, 0 when none is left."""
+        if not self.path.exists():
+            return 0
+        with self._transaction() as connection:
+            return log_executions.delete(connection, before_ms, flow_ids, _DELETE_ROWS)
 
     def delete(self, where: str, values: tuple[Any, ...]) -> int:
         """Delete one batch of the rows that match; the number deleted, 0 when none is left."""
@@ -180,6 +204,7 @@ class LogMonth:
         connection = _engine(self.path, "rwc").connect()
         with connection.begin():
             _metadata.create_all(connection)
+            log_executions.metadata.create_all(connection)
             connection.exec_driver_sql(_TEXT_INDEX)
             # Merge sixteen segments at a time instead of four, and never all at once: a tenth less work.
             for option, value in (("automerge", 16), ("crisismerge", 64)):
@@ -220,6 +245,18 @@ class LogMonth:
             with self._left:
                 self._open -= 1
                 self._left.notify_all()
+
+
+def month_name(created: int) -> str:
+    return datetime.fromtimestamp(created / 1000, UTC).strftime("%Y%m")
+
+
+def month_span(name: str) -> tuple[int, int]:
+    """First millisecond of the month and of the next."""
+    year, month = int(name[:4]), int(name[4:])
+    first = datetime(year, month, 1, tzinfo=UTC)
+    following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    return int(first.timestamp()) * 1000, int(following.timestamp()) * 1000
 
 
 def _engine(path: Path, mode: str) -> sa.Engine:

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from engine.adapters.embedded.log_month import LogMonth
+from engine.adapters.embedded import log_execution_read
+from engine.adapters.embedded.log_month import LogMonth, month_name, month_span
 from engine.adapters.embedded.log_query import Condition, compile_query
 from engine.adapters.embedded.log_read import COUNTED, Hit, Key, after, count_up_to, fetch, histogram, sort_keys, trim
 from engine.errors import BadRequest, TimedOut
+from engine.model.execution import ACCOUNTING, ExecutionQuery, ExecutionRow
+from engine.model.message import made_at
 from engine.ports import Doc, LogPage, LogQuery
 
 log = logging.getLogger(__name__)
+
+OLDEST_HOME = 400 * 86_400_000
+"""Ids that name an earlier time than this before a record's own were not made by us at that time."""
 
 WINDOW = 10_000
 """Largest `offset + size`; beyond it readers page by `search_after` (Elasticsearch's figure)."""
@@ -40,11 +46,21 @@ class SqliteLogIndex:
                 self._months[name] = LogMonth(folder, name)
 
     def append(self, records: Sequence[Doc]) -> None:
+        shown = [record for record in records if record.get("type") not in ACCOUNTING]
+        deliveries: dict[str, list[Doc]] = {}
+        stops = []
+        if len(shown) < len(records):
+            deliveries = _by_home(record for record in records if record.get("type") == "delivery")
+            stops = [record for record in records if record.get("type") == "flow-stopped"]
+        batches = dict(_by_month(shown))
         with self._writing:
-            for name, batch in _by_month(records):
+            for name in sorted({*batches, *deliveries}):
                 month = self._months.get(name) or LogMonth(self.folder, name)
-                month.append(batch)
+                month.append(batches.get(name, ()), deliveries.get(name, ()))
                 self._add(month)
+            for record in stops:
+                for month in self._months.values():
+                    month.stop_flow(record)
 
     def _add(self, month: LogMonth) -> None:
         if month.name not in self._months:
@@ -73,7 +89,7 @@ class SqliteLogIndex:
         """The months that can hold a match, oldest first."""
         chosen = []
         for name, month in sorted(self._months.items()):
-            start, end = _month_span(name)
+            start, end = month_span(name)
             if (condition.low is None or end > condition.low) and (condition.high is None or start <= condition.high):
                 chosen.append(month)
         return chosen
@@ -111,6 +127,30 @@ class SqliteLogIndex:
                 return hit.doc
         return None
 
+    # -- executions
+
+    def executions(self, query: ExecutionQuery) -> list[ExecutionRow]:
+        return log_execution_read.find(self._oldest_first(), query)
+
+    def count_executions(self, query: ExecutionQuery) -> int:
+        return log_execution_read.count(self._oldest_first(), query)
+
+    def execution(self, correlation_id: str) -> list[ExecutionRow]:
+        return self.executions(ExecutionQuery(correlation_ids=(correlation_id,), sort=(("started", 1),)))
+
+    def waiting(self, since: int, limit: int) -> list[ExecutionRow]:
+        return log_execution_read.waiting(self._oldest_first(), since, limit)
+
+    def conclude(self, rows: Sequence[ExecutionRow]) -> None:
+        with self._writing:
+            for month in self._months.values():
+                month.conclude(rows)
+
+    def _oldest_first(self) -> list[LogMonth]:
+        return [month for _, month in sorted(self._months.items())]
+
+    # -- deleting
+
     def delete(self, *, before_ms: int | None = None, flow_ids: Sequence[str] = ()) -> int:
         """Delete what is older than `before_ms` and (if given) of `flow_ids`; the number of records."""
         if before_ms is None and not flow_ids:
@@ -125,7 +165,7 @@ class SqliteLogIndex:
             values.append(orjson.dumps(list(flow_ids)).decode())
         deleted = 0
         for name, month in sorted(self._months.items()):
-            start, end = _month_span(name)
+            start, end = month_span(name)
             if before_ms is not None and start >= before_ms:
                 break
             if before_ms is not None and end <= before_ms and not flow_ids:
@@ -133,14 +173,16 @@ class SqliteLogIndex:
                     deleted += month.remove()
                     self._months = {key: kept for key, kept in self._months.items() if key != name}
             else:
-                deleted += self._delete_rows(month, " AND ".join(parts), tuple(values))
+                where, bound = " AND ".join(parts), tuple(values)
+                deleted += self._in_batches(partial(month.delete, where, bound))
+                self._in_batches(partial(month.delete_executions, before_ms, flow_ids))
         return deleted
 
-    def _delete_rows(self, month: LogMonth, where: str, values: tuple[Any, ...]) -> int:
+    def _in_batches(self, delete: Callable[[], int]) -> int:
         deleted = 0
         while True:
             with self._writing:  # batch by batch, so that appending goes on in between
-                count = month.delete(where, values)
+                count = delete()
             deleted += count
             if not count:
                 return deleted
@@ -163,18 +205,6 @@ class SqliteLogIndex:
 # -- months
 
 
-def _month_name(created: int) -> str:
-    return datetime.fromtimestamp(created / 1000, UTC).strftime("%Y%m")
-
-
-def _month_span(name: str) -> tuple[int, int]:
-    """First millisecond of the month and of the next."""
-    year, month = int(name[:4]), int(name[4:])
-    first = datetime(year, month, 1, tzinfo=UTC)
-    following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return int(first.timestamp()) * 1000, int(following.timestamp()) * 1000
-
-
 def _by_month(records: Sequence[Doc]) -> Iterator[tuple[str, list[Doc]]]:
     start = end = 0
     batches: dict[str, list[Doc]] = {}
@@ -182,11 +212,29 @@ def _by_month(records: Sequence[Doc]) -> Iterator[tuple[str, list[Doc]]]:
     for record in records:
         created = record["created"]
         if not start <= created < end:
-            name = _month_name(created)
-            start, end = _month_span(name)
+            name = month_name(created)
+            start, end = month_span(name)
             batch = batches.setdefault(name, [])
         batch.append(record)
     yield from sorted(batches.items())
+
+
+def _by_home(records: Iterable[Doc]) -> dict[str, list[Doc]]:
+    """Accounting records by the month their execution is kept in: that of the time in its id, if it has one."""
+    start = end = 0
+    batches: dict[str, list[Doc]] = {}
+    batch: list[Doc] = []
+    for record in records:
+        created = record["created"]
+        made = made_at(record["correlationId"])
+        if not created - OLDEST_HOME < made <= created:
+            made = created
+        if not start <= made < end:
+            name = month_name(made)
+            start, end = month_span(name)
+            batch = batches.setdefault(name, [])
+        batch.append(record)
+    return batches
 
 
 # -- conditions

@@ -53,7 +53,10 @@ def start_server(environment: dict[str, str]) -> Iterator[Callable[..., subproce
     def start(*, ready: bool = True, **settings: str) -> subprocess.Popen[str]:
         command = [str(Path(sys.executable).with_name("headrace")), "up"]
         given = {**os.environ, **environment, **settings}
-        started.append(subprocess.Popen(command, env=given, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen(command, env=given, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
+        )
         if ready:
             _wait(started[-1], f"http://127.0.0.1:{given['HEADRACE_PORT']}/health")
         return started[-1]

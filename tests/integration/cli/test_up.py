@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import urllib.request
@@ -23,6 +24,23 @@ def test_it_says_where_it_serves_and_ends_in_order(
     assert server.returncode == 0, errors
     assert printed == f"Headrace serves http://127.0.0.1:{environment['HEADRACE_PORT']}\n"
     assert errors == ""
+
+
+def test_ctrl_c_ends_it_in_order(start_server: Callable[..., Server]) -> None:
+    """A terminal sends the signal to the parent and to the serving process."""
+    server = start_server()
+    os.killpg(server.pid, signal.SIGINT)
+    _, errors = server.communicate(timeout=100)
+    assert (server.returncode, errors) == (0, "")
+
+
+def test_asked_twice_it_still_ends_in_order(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    (child,) = psutil.Process(server.pid).children()
+    child.send_signal(signal.SIGTERM)
+    server.send_signal(signal.SIGTERM)
+    _, errors = server.communicate(timeout=100)
+    assert (server.returncode, errors) == (0, "")
 
 
 def test_a_second_process_on_the_data_folder_refuses_to_start(

@@ -70,7 +70,8 @@ class Lab:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
 
-    def open(self) -> None:
+    def open(self, before: Callable[[wiring.Platform], object] = lambda _: None) -> None:
+        """Build the platform and start its workers; `before` is called between the two."""
         settings = Settings(
             data=self.folder / "data",
             connectors=self.folder / "connectors",
@@ -78,6 +79,7 @@ class Lab:
             **{"step_threads": 8, "webhook_timeout": 1.0, **self.options},
         )
         self.platform = wiring.build(settings, clock=self.clock)
+        before(self.platform)
         self.workers = Workers(self.platform, ("steps", "indexer"))
         self.workers.start()
         users = self.platform.users
@@ -116,10 +118,11 @@ class Lab:
     # -- what happened
 
     def log(self, flow_id: str, name: str | None = None) -> list[dict[str, Any]]:
+        query = f'componentId:"{self.ids[name]}"' if name else ""
         page = self.platform.log_index.search(
-            LogQuery(flow_ids=(flow_id,), size=1000, sort=(("gridTimestamp", 1), ("_id", 1)))
+            LogQuery(query, flow_ids=(flow_id,), size=5000, sort=(("gridTimestamp", 1), ("_id", 1)))
         )
-        return [h for h in page.hits if name is None or h.get("componentId") == self.ids[name]]
+        return page.hits
 
     def outputs(self, flow_id: str, name: str, count: int = 1) -> list[Any]:
         """Contents the step emitted, once there are `count` of them."""

@@ -129,6 +129,7 @@ def test_a_disabled_step_hands_its_input_on(lab: Any, make: Make) -> None:
 
 FAILURES = {
     "throws": ("raise KeyError('boom')", "KeyError"),
+    "exits": ("raise SystemExit(3)", "SystemExit"),
     "cannot retry": ("raise StepError('not today', code='404')", "not today"),
     "unknown port": ("context.send({}, 'nowhere')", "unknown port 'nowhere'"),
     "not json": ("context.send({'x': object()}, 'out')", "not JSON"),

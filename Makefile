@@ -18,7 +18,7 @@ run: .venv/.run ## Serve on http://127.0.0.1:2200
 test: .venv/.dev ## Install what the tests need, then check style, types and behaviour
 	@.ci/tools
 	@$(MAKE) lint
-	@$(BIN)/pytest -n 2 --dist worksteal -m "not soak"
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/.dev ## Check style and types only
 	@$(BIN)/ruff check --quiet $(SOURCES)

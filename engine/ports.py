@@ -170,10 +170,7 @@ class Bus(Protocol):
         """No delivery begins after this returns; those handed out may still be settled."""
 
     def take(self, ids: Sequence[str]) -> list[Delivery]:
-        """Hand out these messages out of turn, oldest first, before `consume` is called.
-
-        Ids that are not on the bus are left out.
-        """
+        """Hand out those of these messages that are on the bus, oldest first, before `consume` is called."""
 
     def depth(self, flow_id: str | None = None) -> int:
         """Messages waiting or in flight."""
@@ -386,16 +383,14 @@ class Children(Protocol):
     def run(self, work: Callable[[Any], Any], payload: Any, *, seconds: float, megabytes: int) -> Any:
         """`work(payload)` in a process of its own.
 
-        `work` is a pure function at the top of a module that connectors or the engine can import;
-        `payload` and the result are JSON or bytes, the result up to 64 MiB. `megabytes` is the memory the
-        call may take beyond what its module needs. The time a call waits for a free process does not
-        count. Errors of the engine pass through. Raises StepError: CHILD_TIMEOUT, CHILD_MEMORY,
-        CHILD_RESULT (too large), CHILD_DIED, or the name of what `work` raised; Unavailable when no
-        process can be had; TypeError for a function that cannot be found by its name.
+        `work` is a pure function at the top of a module; `payload` and the result are JSON or bytes, the
+        result up to 64 MiB. `megabytes` is the memory the call may take beyond what its module needs. The
+        wait for a free process does not count. Errors of the engine pass through. Raises StepError:
+        CHILD_TIMEOUT, CHILD_MEMORY, CHILD_RESULT (too large), CHILD_DIED, or the name of what `work`
+        raised; Unavailable when no process can be had; TypeError for a function that is not at the top.
         """
 
-    def close(self) -> None:
-        """Kill what runs."""
+    def close(self) -> None: ...
 
 
 class Clock(Protocol):

@@ -50,6 +50,8 @@ from engine.services.payloads import Payloads
 from engine.services.plans import Plans
 from engine.services.publishing import publish
 from engine.services.quotas import Quotas
+from engine.services.repetitions import Repetitions
+from engine.services.replies import Replies
 from engine.services.retention import Retention
 from engine.services.stores import StoreService
 from engine.services.suspects import Suspects
@@ -58,7 +60,8 @@ from engine.services.toolbox import Toolbox
 from engine.services.unprocessed import Unprocessed
 from engine.services.users import Users
 from engine.services.vault import Vault
-from engine.services.webhooks import Replies, Webhooks, notification
+from engine.services.webhook_keys import WebhookKeys
+from engine.services.webhooks import Webhooks, notification
 from engine.settings import Settings, secret_of
 
 log = logging.getLogger(__name__)
@@ -187,6 +190,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
 
     payloads = Payloads(documents, files, clock)
     cancelled = Cancelled(documents, cache, clock)
+    keys = WebhookKeys(documents, cache, clock)
+    keys.recall()
     tools = Toolbox(
         documents=documents,
         state=state,
@@ -200,6 +205,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         components=components,
         service_config=service_config,
         children=children,
+        keys=keys,
         call_api=_api_caller(own_host, f"http://127.0.0.1:{settings.port}", users),
         payloads=payloads,
         api_url=url,
@@ -245,7 +251,17 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         spawn=spawn,
         polling_ms=round(settings.polling_interval * 1000),
     )
-    replies = Replies(cache)
+
+    def tell(message: Message, record: Doc) -> None:
+        ids = {"flowId": message.flow_id, "correlationId": message.correlation_id}
+        bus.settle(None, Settlement(logs=[{"created": clock.now(), **ids, **record}]))
+
+    def over(flow_id: str, correlation_id: str) -> bool:
+        rows = [row for row in log_index.execution(correlation_id) if row.flow_id == flow_id]
+        return bool(rows) and not any(row.is_open for row in rows)
+
+    replies = Replies(cache, settings.webhook_timeout, tell)
+    file_service = FileService(files=files, cache=cache)
     aftermath = Aftermath(
         replies=replies,
         lifecycle=lifecycle,
@@ -261,6 +277,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         plans=plans,
         execution=execution,
         replies=replies,
+        keys=keys,
+        repetitions=Repetitions(cache=cache, keys=keys, replies=replies, ended=over),
+        files=file_service,
         after=aftermath,
         timeout=settings.webhook_timeout,
         inline=settings.workers,
@@ -301,7 +320,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         flows=flows,
         accounts=accounts,
         stores=stores,
-        file_service=FileService(files=files, cache=cache),
+        file_service=file_service,
         logs=Logs(log_index=log_index, flows=flows),
         unprocessed=Unprocessed(documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index),
         modifiers=modifiers,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, Request, Response, current_app, g, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
-from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
+from flask_login import AnonymousUserMixin, LoginManager, UserMixin, current_user, login_user, logout_user
 
 from engine.errors import BadRequest, Conflict, Forbidden, HeadraceError, Unauthorized
 from engine.ports import Doc
@@ -168,13 +168,25 @@ def csrf_token() -> str:
 
 
 def check_csrf() -> None:
-    """Raises Forbidden for an unsafe request that only a cookie vouches for and that lacks the page's token."""
+    """Raises Forbidden for an unsafe request that only a cookie vouches for and that lacks the page's token.
+
+    Where anybody may ask, such a request is answered as anybody's: a page of another origin must not
+    use the rights of whoever looks at it.
+    """
     if request.method in SAFE or request.endpoint is None or bearer(request) is not None:
         return
     described = getattr(current_app.view_functions.get(request.endpoint), "operation", None)
-    if described is not None and (described.auth == "none" or caller_or_none() is None):
-        return  # open to anybody, or refused by the view itself
+    if described is not None and described.auth == "none":
+        if not _has_page_token():
+            g._login_user = AnonymousUserMixin()  # where Flask-Login keeps the user of a request
+        return
+    if described is not None and caller_or_none() is None:
+        return  # refused by the view itself
+    if not _has_page_token():
+        raise Forbidden("this page has expired: load it again and repeat what you did", code="CSRF")
+
+
+def _has_page_token() -> bool:
     given = request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD) or ""
     expected = session.get(CSRF_FIELD)
-    if not expected or not hmac.compare_digest(given.encode(), str(expected).encode()):
-        raise Forbidden("this page has expired: load it again and repeat what you did", code="CSRF")
+    return bool(expected) and hmac.compare_digest(given.encode(), str(expected).encode())

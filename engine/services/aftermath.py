@@ -16,7 +16,7 @@ from engine.ports import Http
 from engine.services.health import Metrics
 from engine.services.lifecycle import Lifecycle
 from engine.services.outcome import Outcome
-from engine.services.webhooks import Replies
+from engine.services.replies import Replies
 
 log = logging.getLogger(__name__)
 

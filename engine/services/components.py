@@ -9,7 +9,7 @@ from engine.compiler import ComponentType, Plan, Step, with_defaults
 from engine.errors import BadRequest, NotFound
 from engine.model.flow import ErrorHandling
 from engine.model.message import Message, new_id
-from engine.ports import Clock, Documents
+from engine.ports import Clock, Doc, Documents
 from engine.sdk import Incoming
 from engine.services.context import StepContext
 from engine.services.plans import RunningFlow
@@ -79,7 +79,7 @@ class Components:
     def _owner(
         self, component: ComponentType, user_id: str, flow_id: str, component_id: str
     ) -> tuple[RunningFlow, Step]:
-        record = (self._documents.get("flows", flow_id) or {}) if flow_id else {"userId": user_id}
+        record: Doc = (self._documents.get("flows", flow_id) or {}) if flow_id else {"userId": user_id}
         if record.get("userId") != user_id:  # the flow's and the step's state are reached through these ids
             raise NotFound(f"there is no flow {flow_id}", code="FLOW_NOT_FOUND")
         variables = FlowVariables(

@@ -38,6 +38,20 @@ FOREVER = 1_000_000
 """A call back may come or not: its execution is never taken for ended."""
 
 
+LOCK_PATIENCE = 0.2
+"""Seconds a step waits for a lock on its thread before it gives the thread back."""
+
+LOCK_UNTIL = "lockUntil"
+
+
+class LockBusy(Exception):  # noqa: N818 - no error: the message waits its turn
+    """The call is to be made again a little later, until `until` (epoch ms) at most."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__(until)
+        self.until = until
+
+
 class StepContext:
     """Cheap to make: what few components use is computed when asked for."""
 
@@ -67,11 +81,11 @@ class StepContext:
         self.flow_name = running.variables.flow_name
         self.user_id = running.user_id
         self.scope = message.scope
-        self.http: Http = tools.http
         self.api_url: str = tools.api_url
         self.result = CallResult()
         self._windows = windows
         self._again = again
+        self._touched = False  # whether something was done that a second call would do twice
         self._max_wait: int | None = None
         self._ordinal = 0
         self._random: random.Random | None = None
@@ -81,6 +95,11 @@ class StepContext:
     @property
     def signal_content(self) -> Any:
         return self._message.content if self._message.kind == "signal" else None
+
+    @property
+    def http(self) -> Http:
+        self._touched = True
+        return self._tools.http
 
     @property
     def custom_fields(self) -> Mapping[str, Any]:
@@ -233,10 +252,12 @@ class StepContext:
 
     def replace_file(self, file_id: str, content: bytes | IO[bytes] | Iterable[bytes]) -> FileRecord:
         self._own_file(file_id)
+        self._touched = True
         return self._tools.files.replace(file_id, content)
 
     def append_file(self, file_id: str, content: bytes) -> FileRecord:
         self._own_file(file_id)
+        self._touched = True
         return self._tools.files.append(file_id, content)
 
     def file_info(self, file_id: str) -> FileRecord:
@@ -267,14 +288,17 @@ class StepContext:
     ) -> Iterator[Callable[[int], None]]:
         full = f"{self._step.manifest.app}:{name}"
         owner = uuid.uuid4().hex
-        cache = self._tools.cache
-        deadline = time.monotonic() + retry_delay * max_retry_count / 1000
+        cache, clock = self._tools.cache, self._tools.clock
+        until = self._message.extra.get(LOCK_UNTIL) or clock.now() + retry_delay * max_retry_count
+        begun = time.monotonic()
         pause = 0.005
         while not cache.lock(full, owner, ttl / 1000):
-            if time.monotonic() >= deadline:
+            if clock.now() >= until:
                 raise LockNotAcquired(f"the lock {name!r} is held by another step")
+            if time.monotonic() - begun > LOCK_PATIENCE and not self._touched:
+                raise LockBusy(until)
             time.sleep(min(pause, retry_delay / 1000))
-            pause = min(pause * 2, 0.1)
+            pause = min(pause * 2, 0.05)
         try:
             yield lambda ms: self._extend(full, owner, ms)
         finally:
@@ -335,6 +359,7 @@ class StepContext:
     def call_api(
         self, path: str, *, method: str = "GET", body: Any = None, query: Mapping[str, Any] | None = None
     ) -> Any:
+        self._touched = True
         return self._tools.call_api(self.user_id, path, method, body, query)
 
     def run_log(self, *, query: str = "", size: int = 100, search_after: tuple[Any, ...] = ()) -> list[dict[str, Any]]:

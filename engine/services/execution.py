@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.compiler import Plan, Step
@@ -17,7 +18,7 @@ from engine.ports import Bus, Doc, Settlement, Write
 from engine.rules.coerce import fit
 from engine.sdk import Component, Incoming
 from engine.services.accounting import accounting, of_delivery
-from engine.services.context import StepContext
+from engine.services.context import LOCK_UNTIL, LockBusy, StepContext
 from engine.services.emitting import children, records_of, signals, trimmed
 from engine.services.failing import CANCELLED, GONE, STOPPED, Failing
 from engine.services.fire_patterns import Assembler
@@ -100,6 +101,8 @@ class Execution:
             steps += 1
             self._step(running, plan, step, message, outcome, agenda, again or message.attempt > 0)
         outcome.logs.extend(self._account(first, outcome, steps, consumed))
+        if consumed and outcome.reply is not None:
+            self._tools.keys.keep(first, outcome)
         return outcome
 
     def _place(self, message: Message, outcome: Outcome) -> tuple[RunningFlow, Plan, Step] | None:
@@ -157,6 +160,11 @@ class Execution:
             result = self._call(running, step, message, inputs, frame, windows, again)
             if message.kind == "port" and (took := self._tools.clock.now() - now):
                 entered["duration"] = took
+        except LockBusy as busy:
+            if step.external:
+                outcome.writes.extend(self._ledger.settled(message))
+            waiting = replace(message, extra={**message.extra, LOCK_UNTIL: busy.until})
+            self._put_back(waiting, outcome, HOLD_MS)
         # whatever a connector raises ends in the log, never in the worker: sys.exit() too
         except (Exception, SystemExit) as error:  # noqa: BLE001
             emission = self._failing.failed(running, step, message, error, inputs, outcome)

@@ -108,6 +108,23 @@ class FileService:
         finally:
             self._cache.unlock(name, owner)
 
+    # -- files that come by webhook
+
+    def receive(
+        self, user_id: str, flow_id: str, name: str, content_type: str, content: IO[bytes], file_id: str
+    ) -> FileRecord:
+        """Keep what a caller of a flow has sent as its owner's file. Raises TooLarge, Unavailable."""
+        try:
+            safe = _safe_name(name)
+        except BadRequest:
+            safe = "file"
+        metadata = {"userId": user_id, "originFlowId": flow_id}
+        kind = _type(safe, content_type)
+        return self._files.save(safe, content, content_type=kind, metadata=metadata, file_id=file_id)
+
+    def discard(self, file_id: str) -> None:
+        self._files.delete(file_id)
+
     # -- reading and deleting
 
     def info(self, user_id: str, file_id: str) -> FileRecord:

@@ -25,7 +25,16 @@ from engine.services.plans import CHANGED
 from engine.services.state_view import component_owner, flow_owner
 
 ROUNDS = 10
-BELONGINGS = ("timers", "unprocessed", "continuity", "listeners", "store_webhooks", "revisions", "cancelled")
+BELONGINGS = (
+    "timers",
+    "unprocessed",
+    "continuity",
+    "listeners",
+    "store_webhooks",
+    "revisions",
+    "webhook_keys",
+    "cancelled",
+)
 NEVER_CLONED = ("sharedWith", "accounts", "originFlowId", "templateId", "componentIdMap")
 GUARDED = ("flow", "accounts")
 """What a running flow's messages depend on: changed only with `force`."""

@@ -13,7 +13,7 @@ from prometheus_client import Counter
 
 from engine.errors import Conflict
 from engine.model.message import Message
-from engine.ports import Clock, Documents, Where, Write
+from engine.ports import Clock, Doc, Documents, Where, Write
 from engine.services.outcome import CallResult
 
 COLLECTION = "ledger"
@@ -42,20 +42,18 @@ class Ledger:
         """
         if not self._enabled:
             return None
-        now = self._clock.now()
-        claim = {"state": "started", "by": self.process, "lease": now + self._lease_ms}
-        entry = {"_id": _key(message), **claim, "tries": 1, "created": now, "flowId": message.flow_id}
-        if self._documents.insert(COLLECTION, {**entry, "componentId": message.component_id}):
+        entry = self._entry(message, "started")
+        if self._documents.insert(COLLECTION, entry):
             return None
         found = self._documents.get(COLLECTION, _key(message))
         if found is None:
             return self.begin(message)
         if found["state"] == "done":
             return CallResult.from_json(found["result"])
-        if not self._once and found["by"] != self.process and found["lease"] > now:
+        if not self._once and found["by"] != self.process and found["lease"] > self._clock.now():
             raise Conflict(f"message {message.id} is being worked on by another process")
         expected = [Where("state", "eq", "started"), Where("by", "eq", found["by"])]
-        again = {**claim, "tries": found["tries"] + 1}
+        again = {"by": self.process, "lease": entry["lease"], "tries": found["tries"] + 1}
         if not self._documents.update(COLLECTION, _key(message), again, expected):
             return self.begin(message)
         self._repeats.inc()
@@ -64,7 +62,21 @@ class Ledger:
     def done(self, message: Message, result: CallResult) -> None:
         """Record what the call came to; durable when this returns."""
         if self._enabled:
-            self._documents.update(COLLECTION, _key(message), {"state": "done", "result": result.to_json()})
+            entry = self._entry(message, "done")
+            self._documents.put(COLLECTION, {**entry, "result": result.to_json()})
+
+    def _entry(self, message: Message, state: str) -> Doc:
+        now = self._clock.now()
+        return {
+            "_id": _key(message),
+            "state": state,
+            "by": self.process,
+            "lease": now + self._lease_ms,
+            "tries": 1,
+            "created": now,
+            "flowId": message.flow_id,
+            "componentId": message.component_id,
+        }
 
     def settled(self, message: Message) -> list[Write]:
         """What the message's settlement does to its entry: it goes, or stays for late duplicates."""

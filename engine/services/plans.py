@@ -37,6 +37,8 @@ class RunningFlow:
     max_concurrency: int | None = None
     active: bool = True
     used: bool = field(default=True, repr=False)
+    doors: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Where webhook calls come in, by component id, as `engine.services.webhooks` has made them out."""
 
     @property
     def starting(self) -> bool:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from engine.errors import BadRequest
 from engine.model.message import Message
@@ -25,6 +26,12 @@ KEPT = 60.0
 """Seconds an answer is kept for those who wait, beyond the time they wait."""
 
 LOOK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    reply: Reply
+    correlation_id: str
 
 
 class Waiter:
@@ -127,10 +134,7 @@ class Replies:
         cid, reply = message.correlation_id, outcome.reply
         assert reply is not None
         here = message.kind == "webhook"  # the call was answered where it arrived
-        if awaited:
-            sent = self._answer(cid, reply)
-        else:
-            sent = (here and outcome.ended) or self._first(cid) or here
+        sent = self._answer(cid, reply) if awaited else (here and outcome.ended) or self._first(cid) or here
         for n, ignored in enumerate(outcome.late if sent else (reply, *outcome.late)):
             self._tell(message, ignored, n)
 

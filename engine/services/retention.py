@@ -24,7 +24,8 @@ class Retention:
     def __call__(self) -> None:
         now = self.clock.now()
         self.log_index.delete(before_ms=now - self.log_days * DAY)
-        self.documents.delete_many("continuity", (Where("expires", "lt", now),))
+        for collection in ("continuity", "webhook_keys"):
+            self.documents.delete_many(collection, (Where("expires", "lt", now),))
         spent = (Where("created", "lt", now - SPENT_KEPT), Where("taken", "exists", True))
         self.documents.delete_many("gather_items", spent)
         self.documents.delete_many("gather_groups", (Where("created", "lt", now - GROUPS_KEPT),))

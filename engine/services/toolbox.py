@@ -11,6 +11,7 @@ from engine.services.accounts import Accounts
 from engine.services.components import Components
 from engine.services.payloads import Payloads
 from engine.services.stores import StoreService
+from engine.services.webhook_keys import WebhookKeys
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Toolbox:
     payloads: Payloads
     service_config: Callable[[str], Mapping[str, Any]]
     children: Children
+    keys: WebhookKeys
     call_api: Callable[[str, str, str, Any, Mapping[str, Any] | None], Any]
     api_url: str
     min_timeout_ms: int = 0

@@ -25,7 +25,7 @@ KEPT_MS = 24 * 3_600_000
 
 def key_of(flow_id: str, component_id: str, correlation_id: str | None, value: Any) -> str | None:
     """The id of the document; None when `value` tells nothing. Same values of different places do not meet."""
-    if value is None or value == "" or isinstance(value, dict | list | bool):
+    if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
         return None
     text = "\x1f".join((flow_id, component_id, correlation_id or "", str(value)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

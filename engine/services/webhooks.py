@@ -7,28 +7,45 @@ message goes to the bus and the caller waits for the answer of any step of the e
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import IO, Any
 
-from engine.errors import BadRequest, NotFound, TimedOut
+from engine.errors import BadRequest, HeadraceError, NotFound, TimedOut
 from engine.model.message import Message, derived_id, new_id
-from engine.ports import Bus, Cache, Clock, Documents
+from engine.ports import Bus, Clock, Documents
+from engine.rules.webhook_settings import DEFAULT, WebhookSettings, settings_or_broken
 from engine.services.execution import Execution
+from engine.services.files import FileService
 from engine.services.outcome import Outcome, Reply
 from engine.services.plans import Plans, RunningFlow
 from engine.services.publishing import publish
+from engine.services.repetitions import Repetitions
+from engine.services.replies import Answered, Replies, Waiter
+from engine.services.webhook_keys import WebhookKeys, key_of
+from engine.values.paths import compile_path
+from engine.values.template import Frame
 
 MAX_DEPTH = 50
 """Nested flow or webhook calls into the own installation (design.md §4 "Bounds")."""
 
-REPLY_SECONDS = 60.0
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file in a call's data. It is stored once the call is accepted; its record then stands in its place."""
+
+    filename: str
+    content_type: str
+    content: IO[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """A call as `messages.webhook.content` shows it; `data` is parsed JSON, form fields, or text."""
+    """A call as `messages.webhook.content` shows it; `data` is parsed JSON, form fields, or text.
+
+    With `files`, `data` is an Upload, or values of its fields are. `more` are further fields of the
+    content (rawBody, claims).
+    """
 
     method: str
     hostname: str
@@ -38,60 +55,28 @@ class WebhookRequest:
     correlation_id: str | None = None
     enqueue_only: bool = False
     depth: int = 0
+    files: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    reply: Reply
-    correlation_id: str
+class Door:
+    """Where calls to one component of a running flow come in; `settings` say who may call, and how."""
+
+    running: RunningFlow
+    component_id: str
+    inline: bool
+    enqueue: bool
+    settings: WebhookSettings
 
 
-class Replies:
-    """Who waits for the answer to which execution, and how many of its messages are still to run.
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An accepted call: its message, the key that tells repetitions of it, the files that came with it."""
 
-    Answers travel through the Cache (`reply:<correlation id>`), so the step that answers and the
-    waiting call may be in different processes.
-    """
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-        self._waiting: dict[str, threading.Event] = {}
-        cache.subscribe("replies", self._wake)
-
-    def _wake(self, correlation_id: str) -> None:
-        if (event := self._waiting.get(correlation_id)) is not None:
-            event.set()
-
-    def expect(self, correlation_id: str) -> None:
-        self._waiting[correlation_id] = threading.Event()
-        self._cache.set(f"awaited:{correlation_id}", 1, REPLY_SECONDS)
-
-    def wait(self, correlation_id: str, seconds: float) -> Reply | None:
-        """The answer, or None when there was none in time."""
-        try:
-            self._waiting[correlation_id].wait(seconds)
-            found = self._cache.get(f"reply:{correlation_id}")
-            return Reply(found["status"], found["body"], found["headers"]) if found else None
-        finally:
-            del self._waiting[correlation_id]
-            self._cache.delete(f"awaited:{correlation_id}")
-
-    def settled(self, message: Message, outcome: Outcome) -> None:
-        """Called after each settlement: hand over the answer, or tell that none will come."""
-        cid = message.correlation_id
-        if self._cache.get(f"awaited:{cid}") is None:
-            return
-        if outcome.reply is not None:
-            self._answer(cid, outcome.reply)
-        open_ = len(outcome.publishes) + outcome.waits - 1
-        left = self._cache.incr(f"open:{cid}", open_, REPLY_SECONDS)
-        if left <= -1:  # the first message was counted by nobody: it is the minus one
-            self._answer(cid, Reply(204))
-
-    def _answer(self, correlation_id: str, reply: Reply) -> None:
-        if self._cache.get(f"reply:{correlation_id}") is None:
-            self._cache.set(f"reply:{correlation_id}", reply.to_json(), REPLY_SECONDS)
-            self._cache.publish("replies", correlation_id)
+    message: Message
+    key: str | None
+    saved: list[str]
 
 
 class Webhooks:
@@ -104,6 +89,9 @@ class Webhooks:
         plans: Plans,
         execution: Execution,
         replies: Replies,
+        keys: WebhookKeys,
+        repetitions: Repetitions,
+        files: FileService,
         after: Callable[[Message, Outcome], None],
         timeout: float,
         inline: bool,
@@ -114,29 +102,50 @@ class Webhooks:
         self._plans = plans
         self._execution = execution
         self._replies = replies
+        self._keys = keys
+        self._repetitions = repetitions
+        self._files = files
         self._after = after
         self._timeout = timeout
         self._inline = inline
 
-    def accept(self, flow_id: str, component_id: str, request: WebhookRequest) -> Answered:
-        """Deliver a call to a component and return the answer.
-
-        Raises NotFound (no such flow or component, flow stopped, no webhook there), TimedOut when no
-        step answered in time (the execution goes on), Unavailable when the message cannot be stored.
-        """
+    def door(self, flow_id: str, component_id: str) -> Door:
+        """Raises NotFound (no such flow or component, flow stopped)."""
         running = self._running(flow_id)
+        door: Door | None = running.doors.get(component_id)
+        if door is None:
+            door = running.doors[component_id] = self._open(running, component_id)
+        return door
+
+    def _open(self, running: RunningFlow, component_id: str) -> Door:
         step = running.plan.steps.get(component_id)
         if step is None:
-            raise NotFound(f"flow {flow_id} has no component {component_id}")
-        message = self._message(running, component_id, request)
-        if request.enqueue_only or step.manifest.webhook_async:
-            publish(self._bus, self._clock, [message])
-            return Answered(Reply(202, {}), message.correlation_id)
-        if self._inline and component_id in running.plan.inline and running.max_concurrency is None:
-            return self._run_here(message)
-        self._replies.expect(message.correlation_id)
-        publish(self._bus, self._clock, [message])
-        return self._wait(message)
+            raise NotFound(f"flow {running.id} has no component {component_id}")
+        settings = DEFAULT
+        if step.manifest.webhook_settings:
+            frame = Frame({}, running.variables, component_id, self._clock.now(), component_id)
+            settings = settings_or_broken(step.properties.evaluate(frame))
+        inline = self._inline and component_id in running.plan.inline and running.max_concurrency is None
+        return Door(running, component_id, inline, step.manifest.webhook_async, settings)
+
+    def accept(self, flow_id: str, component_id: str, request: WebhookRequest) -> Answered:
+        """`enter` by the door of that component. Its check is not made: the caller is known otherwise."""
+        return self.enter(self.door(flow_id, component_id), request)
+
+    def enter(self, door: Door, request: WebhookRequest) -> Answered:
+        """Deliver a call and return the answer.
+
+        Raises NotFound (the flow was stopped meanwhile), BadRequest, TooLarge, TimedOut when no step
+        answered in time (the execution goes on), Unavailable when the message cannot be stored.
+        """
+        if not door.running.active:  # stopped or saved while the body was on its way
+            door = self.door(door.running.id, door.component_id)
+        if request.depth >= MAX_DEPTH:
+            raise BadRequest(f"more than {MAX_DEPTH} nested webhook calls: the flows call each other in a circle")
+        key = _key(door, request)
+        if key is None:
+            return self._run(door, request, None)
+        return self._repetitions.once(key, self._timeout, lambda: self._run(door, request, key))
 
     def _running(self, flow_id: str) -> RunningFlow:
         running = self._plans.running(flow_id)
@@ -147,50 +156,124 @@ class Webhooks:
             raise NotFound(f"flow {flow_id} is {record.get('stage', 'stopped')}: start it first", code="FLOW_STOPPED")
         return running
 
-    def _message(self, running: RunningFlow, component_id: str, request: WebhookRequest) -> Message:
-        if request.depth >= MAX_DEPTH:
-            raise BadRequest(f"more than {MAX_DEPTH} nested webhook calls: the flows call each other in a circle")
+    # -- running
+
+    def _run(self, door: Door, request: WebhookRequest, key: str | None) -> Answered:
+        call = self._call(door, request, key)
+        cid = call.message.correlation_id
+        if request.enqueue_only or door.enqueue:
+            reply = Reply(202, {})
+            self._publish(call, reply)
+            return Answered(reply, cid)
+        if door.inline:
+            return self._run_here(call)
+        with self._replies.waiting(cid) as waiter:
+            self._publish(call, None)
+            return self._wait(waiter, call)
+
+    def _publish(self, call: Call, reply: Reply | None) -> None:
+        writes = [self._keys.write(call.key, call.message, reply)] if call.key else []
+        try:
+            publish(self._bus, self._clock, [call.message], writes=writes)
+        except HeadraceError:
+            self._discard(call.saved)
+            raise
+
+    def _run_here(self, call: Call) -> Answered:
+        message = call.message
+        outcome = self._execution.run(message, external=0, consumed=0)
+        reply = Reply(204) if outcome.reply is None and outcome.ended else outcome.reply
+        if call.key:
+            outcome.writes.append(self._keys.write(call.key, message, reply))
+        if reply is not None:
+            self._settle(call, outcome)
+            return Answered(reply, message.correlation_id)
+        with self._replies.waiting(message.correlation_id) as waiter:
+            self._settle(call, outcome)
+            return self._wait(waiter, call)
+
+    def _settle(self, call: Call, outcome: Outcome) -> None:
+        try:
+            self._bus.settle(None, outcome.settlement()).result()
+        except HeadraceError:
+            self._discard(call.saved)
+            raise
+        self._after(call.message, outcome)
+
+    def _wait(self, waiter: Waiter, call: Call) -> Answered:
+        cid = call.message.correlation_id
+        reply = waiter.wait(self._timeout)
+        if reply is None:
+            self._replies.too_late(cid)
+            raise TimedOut(
+                f"no step answered within {self._timeout:g} seconds; the execution {cid} goes on",
+                details=[{"correlationId": cid}],
+            )
+        if call.key:
+            self._keys.close(call.key, reply)
+        return Answered(reply, cid)
+
+    # -- the message
+
+    def _call(self, door: Door, request: WebhookRequest, key: str | None) -> Call:
+        running = door.running
         now = self._clock.now()
-        key = new_id(now)
+        message_id = new_id(now)
         scope: dict[str, dict[str, Any]] = {}
-        if request.correlation_id:
-            place = f"{running.id}:{request.correlation_id}:{component_id}"
-            kept = self._documents.get("continuity", place)
-            if kept and not kept.get("called"):  # its execution waits for this call no longer
-                self._documents.update("continuity", place, {"called": now})
-            scope = kept["scope"] if kept else {}
+        cid = message_id
+        # a caller may go on with an execution that waits for it, but not take part in any other
+        if request.correlation_id and (kept := self._awaited(door, request.correlation_id, now)) is not None:
+            cid, scope = request.correlation_id, kept
+        saved: list[str] = []
         content = {
             "method": request.method,
             "hostname": request.hostname,
             "headers": request.headers,
             "query": request.query,
-            "data": request.data,
+            "data": self._stored(request.data, running, message_id, saved) if request.files else request.data,
         }
-        return Message(
-            key, running.id, running.run, running.revision, component_id, request.correlation_id or key, "webhook",
+        if request.more:
+            content.update(request.more)
+        message = Message(
+            message_id, running.id, running.run, running.revision, door.component_id, cid, "webhook",
             content, scope, now, kind="webhook", depth=request.depth,
         )  # fmt: skip
+        return Call(message, key, saved)
 
-    def _run_here(self, message: Message) -> Answered:
-        outcome = self._execution.run(message, external=0, consumed=0)
-        if outcome.reply is None and not outcome.ended:
-            self._replies.expect(message.correlation_id)
-        self._bus.settle(None, outcome.settlement()).result()
-        self._after(message, outcome)
-        if outcome.reply is not None:
-            return Answered(outcome.reply, message.correlation_id)
-        if outcome.ended:
-            return Answered(Reply(204), message.correlation_id)
-        return self._wait(message)
+    def _awaited(self, door: Door, correlation_id: str, now: int) -> dict[str, dict[str, Any]] | None:
+        """The scope of an execution that has handed out this address, None if there is none."""
+        place = f"{door.running.id}:{correlation_id}:{door.component_id}"
+        kept = self._documents.get("continuity", place)
+        if kept is None:
+            return None
+        if not kept.get("called"):  # its execution waits for this call no longer
+            self._documents.update("continuity", place, {"called": now})
+        found: dict[str, dict[str, Any]] = kept["scope"]
+        return found
 
-    def _wait(self, message: Message) -> Answered:
-        reply = self._replies.wait(message.correlation_id, self._timeout)
-        if reply is None:
-            raise TimedOut(
-                f"no step answered within {self._timeout:g} seconds; the execution {message.correlation_id} goes on",
-                details=[{"correlationId": message.correlation_id}],
+    def _stored(self, data: Any, running: RunningFlow, message_id: str, saved: list[str]) -> Any:
+        """`data` with the records of files in the place of files, which are the flow's owner's now."""
+        if isinstance(data, dict):
+            return {name: self._stored(value, running, message_id, saved) for name, value in data.items()}
+        if isinstance(data, list):
+            return [self._stored(value, running, message_id, saved) for value in data]
+        if not isinstance(data, Upload):
+            return data
+        file_id = derived_id(message_id, "file", len(saved))
+        try:
+            record = self._files.receive(
+                running.user_id, running.id, data.filename, data.content_type, data.content, file_id
             )
-        return Answered(reply, message.correlation_id)
+        except HeadraceError:
+            self._discard(saved)
+            raise
+        saved.append(file_id)
+        return record.to_json()
+
+    def _discard(self, saved: list[str]) -> None:
+        """The call is refused, so the sender will make it again."""
+        for file_id in saved:
+            self._files.discard(file_id)
 
     def inject(self, flow_id: str, component_id: str, port: str, content: Any) -> str:
         """Publish a message to an in port as if a step had sent it. Returns its correlation id.
@@ -208,6 +291,17 @@ class Webhooks:
         message = Message(key, running.id, running.run, running.revision, component_id, key, port, content, {}, now)
         publish(self._bus, self._clock, [message])
         return key
+
+
+def _key(door: Door, request: WebhookRequest) -> str | None:
+    settings = door.settings
+    if settings.key_header:
+        value = request.headers.get(settings.key_header)
+    elif settings.key_path:
+        value = compile_path(settings.key_path)(request.data)
+    else:
+        return None
+    return None if value is None else key_of(door.running.id, door.component_id, request.correlation_id, value)
 
 
 def notification(plans: Plans, clock: Clock, notice: Mapping[str, Any]) -> Message | None:

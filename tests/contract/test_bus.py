@@ -241,6 +241,50 @@ def test_nothing_is_delivered_after_consuming_stopped(installation: Installation
     assert installation.bus.depth() == 1
 
 
+def test_some_messages_may_be_taken_out_of_turn(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_bus, "TAKE", 2)
+    published = [message(content=n) for n in range(6)]
+    installation.bus.publish(published).result(WAIT)
+    installation.crash()
+    wanted = [published[n].id for n in (4, 1, 3)]
+    taken = installation.bus.take([*wanted, "nobody"])
+    assert [d.message.content for d in taken] == [1, 3, 4]
+    assert all(d.redelivered for d in taken)
+    assert installation.bus.depth() == 6
+    installation.bus.settle(taken[0], Settlement()).result(WAIT)
+    collector = Collector()
+    installation.bus.consume(collector, 10)
+    collector.wait(3)
+    installation.bus.publish([message(content=6)]).result(WAIT)
+    collector.wait(4)
+    assert collector.contents() == [0, 2, 5, 6]
+    for delivery in [*taken[1:], *collector.got]:
+        installation.bus.settle(delivery, Settlement()).result(WAIT)
+    assert installation.bus.depth() == 0
+    installation.crash()
+    assert installation.bus.depth() == 0
+
+
+def test_what_was_taken_counts_as_handed_out(installation: Installation) -> None:
+    published = [message(content=n) for n in range(3)]
+    installation.bus.publish(published).result(WAIT)
+    installation.crash()
+    [taken] = installation.bus.take([published[1].id])
+    collector = Collector()
+    installation.bus.consume(collector, 10, lambda _flow: 1)
+    installation.bus.publish([message("other", content="other")]).result(WAIT)
+    collector.wait(1)
+    assert collector.contents() == ["other"]
+    installation.bus.settle(taken, Settlement()).result(WAIT)
+    collector.wait(2)
+    assert collector.contents() == ["other", 0]
+
+
+def test_nothing_is_taken_when_nothing_is_asked_for(installation: Installation) -> None:
+    installation.bus.publish([message()]).result(WAIT)
+    assert installation.bus.take([]) == []
+
+
 def test_log_records_stay_until_done(installation: Installation) -> None:
     records = [{"id": str(n), "created": 1, "flowId": "f"} for n in range(5)]
     for record in records:

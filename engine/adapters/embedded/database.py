@@ -186,13 +186,15 @@ class Database:
 
     def _perform(self, connection: sa.Connection, job: _Job) -> tuple[Any, BaseException | None]:
         assert job.work is not None
+        driver = connection.connection.driver_connection
+        assert driver is not None
         # not begin_nested: its bookkeeping costs more than most of the work done inside
-        connection.exec_driver_sql("SAVEPOINT job")
+        driver.execute("SAVEPOINT job")
         try:
             result = job.work(connection)
         except Exception as error:  # noqa: BLE001 - it belongs to the one who submitted the work
-            connection.exec_driver_sql("ROLLBACK TO job")
-            connection.exec_driver_sql("RELEASE job")
+            driver.execute("ROLLBACK TO job")
+            driver.execute("RELEASE job")
             if isinstance(error, exc.OperationalError | exc.DatabaseError) and not isinstance(
                 error, exc.IntegrityError
             ):
@@ -200,7 +202,7 @@ class Database:
                 ours.__cause__ = error
                 return None, ours
             return None, error
-        connection.exec_driver_sql("RELEASE job")
+        driver.execute("RELEASE job")
         return result, None
 
     def _failed(self, jobs: list[_Job], error: Exception) -> None:

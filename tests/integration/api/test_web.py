@@ -168,6 +168,17 @@ def test_open_routes_need_no_page_token(browser: Browser, ann: User) -> None:
     assert browser.client.post("/user/auth", body).status_code == 200
 
 
+def test_an_open_route_gives_a_cookies_rights_only_to_its_own_pages(
+    app: Flask, platform: wiring.Platform, new_user: Callable[..., User]
+) -> None:
+    """Else a page of a neighbouring host could have an administrator's browser create another administrator."""
+    browser = Browser(app, platform, new_user("boss@acme.test", "admin"))
+    new = {"password": PASSWORD, "scope": ["user", "admin"]}
+    assert browser.client.post("/user", {**new, "email": "evil@acme.test"}).status_code == 403
+    token = {"X-CSRF-Token": browser.csrf}
+    assert browser.client.post("/user", {**new, "email": "good@acme.test"}, headers=token).status_code == 201
+
+
 def test_a_bearer_ignores_cookies_and_needs_no_page_token(browser: Browser, bob: User) -> None:
     headers = {"Authorization": f"Bearer {bob.token}"}
     answer = browser.client.get("/user", headers=headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.errors import NotFound
@@ -38,7 +40,7 @@ def test_nobody_reaches_the_state_of_somebody_elses_step(lab: Lab) -> None:
     lab.open()
     flow = lab.flow({"keeper": step("Keeper")})
     call = lab.platform.components.call
-    place = {"flow_id": flow, "component_id": lab.ids["keeper"]}
+    place: dict[str, Any] = {"flow_id": flow, "component_id": lab.ids["keeper"]}
     assert call(kind, "out", user_id=lab.caller.user_id, **place) == {"secret": "mine"}
     with pytest.raises(NotFound, match="no flow"):
         call(kind, "out", user_id="somebody else", **place)

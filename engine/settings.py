@@ -46,6 +46,9 @@ class Settings:
     )
     http_max_bytes: int = _setting(100 * 1024 * 1024, "Largest answer an outbound call may read, in bytes.")
     webhook_bytes: int = _setting(1024 * 1024, "Largest webhook body, in bytes (LIMIT_WEBHOOK_BYTES).")
+    webhook_upload_bytes: int = _setting(
+        10 * 1024 * 1024, "Largest webhook body that is kept as files: multipart forms, images and the like, in bytes."
+    )
     flow_bytes: int = _setting(2 * 1024 * 1024, "Largest flow descriptor, in bytes (LIMIT_FLOW_UPDATE_BYTES).")
     file_bytes: int = _setting(1024 * 1024 * 1024, "Largest stored file, in bytes.")
     webhook_timeout: float = _setting(10.0, "Seconds a webhook call waits for an answer (WEBHOOK_REQUEST_TIMEOUT).")

@@ -29,7 +29,22 @@ from engine.adapters.embedded.running import RunningFile
 from engine.adapters.embedded.state import SqliteState
 from engine.adapters.http import OutboundHttp
 from engine.errors import NotFound, StepError, Unavailable
-from engine.ports import Bus, Cache, Claims, Clock, Documents, Files, Http, LogIndex, Query, State, Where
+from engine.model.message import Message
+from engine.ports import (
+    Bus,
+    Cache,
+    Claims,
+    Clock,
+    Doc,
+    Documents,
+    Files,
+    Http,
+    LogIndex,
+    Query,
+    Settlement,
+    State,
+    Where,
+)
 from engine.rules.retry import RetryPolicy
 from engine.services.accounts import Accounts
 from engine.services.aftermath import Aftermath
@@ -37,6 +52,7 @@ from engine.services.cancelled import Cancelled
 from engine.services.components import Components
 from engine.services.erasure import Erasure
 from engine.services.execution import Execution
+from engine.services.executions import Executions
 from engine.services.failing import Failing
 from engine.services.files import FileService
 from engine.services.fire_patterns import Assembler
@@ -51,6 +67,7 @@ from engine.services.plans import Plans
 from engine.services.publishing import publish
 from engine.services.quotas import Quotas
 from engine.services.repetitions import Repetitions
+from engine.services.replays import Replays
 from engine.services.replies import Replies
 from engine.services.retention import Retention
 from engine.services.stores import StoreService
@@ -91,6 +108,7 @@ class Platform:
     stores: StoreService
     file_service: FileService
     logs: Logs
+    executions: Executions
     unprocessed: Unprocessed
     modifiers: Modifiers
     components: Components
@@ -304,6 +322,18 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         payloads.expire(bus)
         cancelled.load()
 
+    executions = Executions(
+        documents=documents,
+        bus=bus,
+        cache=cache,
+        clock=clock,
+        log_index=log_index,
+        flows=flows,
+        cancelled=cancelled,
+        replays=Replays(
+            documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index, payloads=payloads
+        ),
+    )
     platform = Platform(
         settings=settings,
         clock=clock,
@@ -322,6 +352,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         stores=stores,
         file_service=file_service,
         logs=Logs(log_index=log_index, flows=flows),
+        executions=executions,
         unprocessed=Unprocessed(documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index),
         modifiers=modifiers,
         components=components,

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.services.health import Metrics
 from engine.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,14 @@ def test_settings_named_anywhere_exist(page: Path) -> None:
     known = {PREFIX + f.name.upper() for f in fields(Settings)}
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", page.read_text()))
     assert {name.removesuffix("_FILE") for name in named} - {f"{PREFIX}X"} <= known
+
+
+def test_figures_are_those_of_metrics() -> None:
+    """Counters and histograms of the registry, and the gauges that wiring adds."""
+    listed = set(re.findall(r"^\| `(headrace_\w+)", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE))
+    gauges = set(re.findall(r'gauge\(\s*"(headrace_\w+)"', (ROOT / "engine" / "wiring.py").read_text()))
+    made = {f"{m.name}_total" if m.type == "counter" else m.name for m in Metrics().registry.collect()}
+    assert listed == made | gauges
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

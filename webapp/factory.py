@@ -15,6 +15,7 @@ import webapp.pages
 from engine.settings import secret_of
 from webapp import errors, requestlog, session
 from webapp.current import EXTENSION
+from webapp.ingress import EXTENSION as INGRESS
 from webapp.ingress import Ingress
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def create_app(platform: Platform) -> Flask:
     app.after_request(_secure)
     webapp.api.register(app)
     webapp.pages.register(app, platform)
-    app.wsgi_app = Ingress(app.wsgi_app, platform)  # type: ignore[method-assign]
+    door = Ingress(app.wsgi_app, platform)
+    app.extensions[INGRESS] = door
+    app.wsgi_app = door  # type: ignore[method-assign]
     return app
 
 

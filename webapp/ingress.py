@@ -2,45 +2,39 @@
 
 Webhooks are the hottest path of the product, and need nothing of a web framework. Limits, error
 bodies and metrics are the same functions the rest of the web layer uses; everything else is
-handed on to Flask.
+handed on to Flask, whose route for this address answers through `Ingress.answer` too.
 """
 
 from __future__ import annotations
 
-import io
-import json
+import base64
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
-import orjson
-from werkzeug.formparser import parse_form_data
-
-from engine.errors import HeadraceError, TooLarge, Unavailable
-from engine.services.outcome import Reply
-from engine.services.webhooks import WebhookRequest
-from webapp.errors import body_of
+from engine.rules.webhook_settings import WebhookSettings
+from engine.services.webhooks import Door, WebhookRequest
+from webapp import webhook_answer
+from webapp.webhook_answer import ALLOWED, Answer
+from webapp.webhook_body import Body, Environ, parse, parse_query, read_body
 
 if TYPE_CHECKING:
     from engine.wiring import Platform
 
-Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+EXTENSION = "headrace ingress"
+"""Where the application's own door is kept among its extensions."""
+
 _PATH = re.compile(r"^(?:/api)?/flows/([^/]+)/components/([^/]+)/?$")
-METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
-CORRELATION_HEADER = "X-Headrace-Correlation-Id"
-DEPTH_KEY = "HTTP_X_HEADRACE_DEPTH"
+_DEPTH = "HTTP_X_HEADRACE_DEPTH"
 _STATUS = {code: f"{code} {text}" for code, text in (
-    (200, "OK"), (201, "Created"), (202, "Accepted"), (204, "No Content"), (400, "Bad Request"), (404, "Not Found"),
-    (405, "Method Not Allowed"), (413, "Content Too Large"), (500, "Internal Server Error"),
-    (503, "Service Unavailable"), (504, "Gateway Timeout"),
+    (200, "OK"), (201, "Created"), (202, "Accepted"), (204, "No Content"), (400, "Bad Request"),
+    (401, "Unauthorized"), (404, "Not Found"), (405, "Method Not Allowed"), (413, "Content Too Large"),
+    (500, "Internal Server Error"), (503, "Service Unavailable"), (504, "Gateway Timeout"),
 )}  # fmt: skip
-_JSON = "application/json"
-# What flows answer is other people's markup on our own host: it may show and run, but not as us.
-_SANDBOX = ("Content-Security-Policy", "sandbox allow-forms allow-scripts allow-popups")
+_NOTHING: dict[str, Any] = {}
 
 
 class Ingress:
@@ -48,8 +42,10 @@ class Ingress:
 
     def __init__(self, app: Wsgi, platform: Platform) -> None:
         self._app = app
-        self._platform = platform
+        self._webhooks = platform.webhooks
+        self._clock = platform.clock
         self._limit = platform.settings.webhook_bytes
+        self._upload_limit = max(self._limit, platform.settings.webhook_upload_bytes)
         self._calls = {n: platform.metrics.webhooks.labels(status=f"{n}xx") for n in range(1, 6)}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -58,64 +54,65 @@ class Ingress:
         if match is None:
             return self._app(environ, start_response)
         status, headers, body = self.answer(environ, match.group(1), match.group(2))
-        self._calls[status // 100].inc()
         start_response(_STATUS.get(status) or f"{status} Status", headers)
         return [body]
 
-    def answer(self, environ: Environ, flow_id: str, component_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    def answer(self, environ: Environ, flow_id: str, component_id: str) -> Answer:
         """(status, headers, body) of one call; never raises."""
-        method = environ["REQUEST_METHOD"]
-        if method not in METHODS:
-            status = 204 if method == "OPTIONS" else 405
-            return status, [("Allow", ", ".join((*METHODS, "OPTIONS"))), ("Content-Length", "0")], b""
+        settings: WebhookSettings | None = None
         try:
-            request = self._read(environ, method)
-            answered = self._platform.webhooks.accept(flow_id, component_id, request)
+            if environ["REQUEST_METHOD"] not in ALLOWED:
+                answer = webhook_answer.not_allowed()
+            else:
+                door = self._webhooks.door(flow_id, component_id)
+                settings = door.settings
+                answer = self._enter(door, environ)
         except Exception as error:  # noqa: BLE001 - the last door: nothing may pass but an answer
-            return _failed(error, f"{method} {environ['PATH_INFO']}")
-        return _answer(answered.reply, answered.correlation_id)
+            challenge = settings.check.challenge if settings is not None and settings.check is not None else ""
+            answer = webhook_answer.refused(error, f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}", challenge)
+        if settings is not None and settings.origins:
+            answer = webhook_answer.with_cors(answer, settings, environ)
+        self._calls[answer[0] // 100].inc()
+        return answer
 
-    def _read(self, environ: Environ, method: str) -> WebhookRequest:
+    def _enter(self, door: Door, environ: Environ) -> Answer:
+        method = environ["REQUEST_METHOD"]
+        if method == "OPTIONS":
+            return webhook_answer.options()
+        if method == "HEAD":
+            return webhook_answer.head()
+        answered = self._webhooks.enter(door, self._request(door.settings, environ, method))
+        return webhook_answer.answered(answered.reply, answered.correlation_id)
+
+    def _request(self, settings: WebhookSettings, environ: Environ, method: str) -> WebhookRequest:
+        headers = _headers(environ)
+        check = settings.check
+        more = _NOTHING
+        if check is not None and not check.reads_body:
+            more = dict(check(headers, (), self._clock.now()))
+        body = read_body(environ, self._limit, self._limit if settings.raw else self._upload_limit)
+        if check is not None:
+            if check.reads_body:
+                more = dict(check(headers, body.pieces(), self._clock.now()))
+            for name in check.hides:
+                headers.pop(name, None)
+        if settings.raw:
+            more = {**more, "rawBody": _raw(body, settings.raw)}
+        data, files = parse(body, environ, self._limit)
         query = _query(environ.get("QUERY_STRING", ""))
         correlation = query.pop("correlationId", None) if query else None
-        enqueue = query.pop("enqueueOnly", "") if query else ""
-        depth = environ.get(DEPTH_KEY, "0")
         return WebhookRequest(
             method=method,
             hostname=environ.get("HTTP_HOST", ""),
-            headers=_headers(environ),
+            headers=headers,
             query=query,
-            data=self._data(environ),
+            data=data,
             correlation_id=correlation if isinstance(correlation, str) and correlation else None,
-            enqueue_only=enqueue in ("true", "1"),
-            depth=int(depth) if depth.isdigit() else 0,
+            enqueue_only=bool(query) and query.pop("enqueueOnly", "") in ("true", "1"),
+            depth=_depth(environ.get(_DEPTH)),
+            files=files,
+            more=more,
         )
-
-    def _data(self, environ: Environ) -> Any:
-        body = read_body(environ, self._limit)
-        if not body:
-            return {}
-        kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-        if kind == _JSON or kind.endswith("+json"):
-            return _json_or_text(body)
-        if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
-            return _form({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
-        return _json_or_text(body) if not kind else body.decode("utf-8", "replace")
-
-
-def read_body(environ: Environ, limit: int) -> bytes:
-    """The whole body. Raises TooLarge beyond `limit` bytes, before reading it where its length is given."""
-    length = environ.get("CONTENT_LENGTH")
-    if length:
-        if int(length) > limit:
-            raise TooLarge(f"the body has {length} bytes; a webhook takes at most {limit}")
-        return environ["wsgi.input"].read(int(length))  # type: ignore[no-any-return]
-    if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
-        return b""
-    body: bytes = environ["wsgi.input"].read(limit + 1)
-    if len(body) > limit:
-        raise TooLarge(f"the body is larger than the {limit} bytes a webhook takes")
-    return body
 
 
 def _headers(environ: Environ) -> dict[str, str]:
@@ -128,77 +125,19 @@ def _headers(environ: Environ) -> dict[str, str]:
 
 
 def _query(text: str) -> dict[str, Any]:
-    """One value as text, several as a list."""
     if not text:
         return {}
-    return {k: v[0] if len(v) == 1 else v for k, v in parse_qs(text, keep_blank_values=True).items()}
+    if not text.isascii():  # bytes that were not percent-encoded come as Latin-1 (WSGI)
+        text = text.encode("latin-1", "replace").decode("utf-8", "replace")
+    return parse_query(text, "query")
 
 
-def _json_or_text(body: bytes) -> Any:
-    """Malformed JSON is delivered as the text it is: the sender's data must not be lost."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        text = body.decode("utf-8", "replace")
-    try:
-        return json.loads(text, parse_constant=lambda name: name)  # NaN and big numbers, which orjson refuses
-    except ValueError:
-        return text
+def _depth(text: str | None) -> int:
+    if not text or not (text.isascii() and text.isdecimal()):
+        return 0
+    return int(text[:6])
 
 
-def _form(environ: Environ) -> dict[str, Any]:
-    _, fields, files = parse_form_data(environ)
-    data: dict[str, Any] = {k: v[0] if len(v) == 1 else v for k, v in fields.lists()}
-    for name, file in files.items():
-        data[name] = {"filename": file.filename, "contentType": file.mimetype, "content": _text(file.read())}
-    return data
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
-def _failed(error: Exception, where: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    content = body_of(error, where)
-    body = orjson.dumps(content)
-    headers = [("Content-Type", _JSON), ("Content-Length", str(len(body)))]
-    if isinstance(error, HeadraceError):
-        found = next((d["correlationId"] for d in error.details if isinstance(d, dict) and "correlationId" in d), None)
-        if found:
-            headers.append((CORRELATION_HEADER, found))
-        if isinstance(error, Unavailable):
-            headers.append(("Retry-After", "5"))
-    return content["statusCode"], headers, body
-
-
-def _answer(reply: Reply, correlation_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    body, kind = _encode(reply.body)
-    given = {k.lower() for k in reply.headers}
-    headers = [(k, v) for k, v in reply.headers.items() if _sendable(k, v)]
-    if "content-type" not in given and reply.status != 204:
-        headers.append(("Content-Type", kind))
-    headers += [
-        ("Content-Length", str(len(body))),
-        ("X-Content-Type-Options", "nosniff"),
-        (CORRELATION_HEADER, correlation_id),
-        _SANDBOX,
-    ]
-    return reply.status, headers, body
-
-
-def _encode(body: Any) -> tuple[bytes, str]:
-    if body is None:
-        return b"", "text/plain; charset=utf-8"
-    if isinstance(body, str):
-        kind = "text/html" if body.lstrip()[:1] == "<" else "text/plain"
-        return body.encode("utf-8", "replace"), f"{kind}; charset=utf-8"
-    return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), _JSON
-
-
-_OURS = {"content-length", "transfer-encoding", "connection", "set-cookie", "content-security-policy"}
-
-
-def _sendable(name: str, value: str) -> bool:
-    """Framing headers are ours; a line break would forge further headers."""
-    clean = not any(c in value or c in name for c in "\r\n\0")
-    return clean and name.lower() not in _OURS and bool(re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name))
+def _raw(body: Body, form: str) -> str:
+    raw = body.raw()
+    return base64.b64encode(raw).decode() if form == "base64" else raw.decode("utf-8", "replace")

@@ -76,9 +76,12 @@ class StreamHub:
             self._begin()
             for topic in topics:
                 self._streams.setdefault(topic, set()).add(stream)
-        if since is not None:
-            for topic in sorted(topics):
+        try:
+            for topic in sorted(topics) if since is not None else ():
                 self._deliver([stream], self._news(topic, since))
+        except BaseException:
+            self.leave(stream)  # nobody will read it
+            raise
         return stream
 
     def _begin(self) -> None:

@@ -13,11 +13,12 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "users": (("!username",), ("!email",)),
     # the flow record of rest-api.md §3 with _id = flowId, and: revision, run (ms of the last start),
     # stage (stopped|starting|running|stopping), accounts {cid: accountId}, unlinked {}, shared (1 when
-    # sharedWith is not empty, else absent), search (name, newline, flowId), changedBy (username)
+    # sharedWith is not empty, else absent), search (name, newline, flowId), changedBy (username),
+    # ran (the revision that was last started)
     "flows": (("userId", "mtime"), ("stage",), ("shared",)),
-    # _id = "<flowId>:<revision>", flowId, revision, flow, accounts: states that a running flow's
-    # messages may still refer to
-    "revisions": (("flowId",),),
+    # _id = "<flowId>:<revision>", flowId, revision, flow, accounts, created: former states that have run; messages
+    # may still refer to them, and executions may be played again on them
+    "revisions": (("flowId",), ("created",)),
     # _id, userId, service, name, displayName, token (encrypted text), profileInfo{}, created, revoked
     "accounts": (("userId", "service"),),
     # _id, userId, name, created

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.model.execution import ExecutionRow
 from engine.model.message import REPLAY_OF, Message, new_id
 from engine.ports import Doc
 from engine.services.outcome import Outcome
@@ -34,7 +35,6 @@ def accounting(
     for one tried again by hand. `cancelled`: why messages of it were discarded on purpose.
     """
     replay_of = message.extra.get(REPLAY_OF) if message.extra else None
-    begins = message.sender_id is None or (kind == "p" and replay_of is not None)
     record: Doc = {
         "id": f"{message.id}.{message.attempt}.{kind}",
         "created": now,
@@ -43,7 +43,7 @@ def accounting(
         "correlationId": message.correlation_id,
         "run": message.run,
         "revision": message.revision,
-        "trigger": message.component_id if begins else None,
+        "trigger": message.component_id if message.sender_id is None else None,
         "delta": delta,
         "steps": steps,
     }
@@ -83,6 +83,22 @@ def of_delivery(first: Message, outcome: Outcome, now: int, *, steps: int, consu
             cancelled=outcome.cancelled,
         )
     ]
+
+
+def cancelled(row: ExecutionRow, now: int, reason: str) -> Doc:
+    """Ends an execution that is still open."""
+    return {
+        "id": f"{row.flow_id}.{row.correlation_id}.{row.run}.c",
+        "created": now,
+        "type": "delivery",
+        "flowId": row.flow_id,
+        "correlationId": row.correlation_id,
+        "run": row.run,
+        "revision": row.revision,
+        "delta": 0,
+        "steps": 0,
+        "cancelled": reason,
+    }
 
 
 def flow_stopped(flow_id: str, run: int, now: int, reason: str) -> Doc:

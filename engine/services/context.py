@@ -164,8 +164,8 @@ class StepContext:
         except TypeError as error:
             message = f"{self.component_type} emitted something that is not JSON on port {port!r}: {error}"
             raise StepError(message, code="NOT_JSON") from error
-        if not self._step.trusted:
-            content = orjson.loads(encoded)  # what is not the product's own may keep and change what it sent
+        if self._step.external or not self._step.trusted:
+            content = orjson.loads(encoded)  # plain JSON for the ledger, and nothing a connector may still change
         replaced = {cid: dict(ports) for cid, ports in scope.items()} if scope is not None else None
         result = self.result
         result.sent += 1

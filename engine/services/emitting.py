@@ -13,6 +13,11 @@ from engine.services.payloads import Payloads
 from engine.services.records import record
 
 
+def child_id(parent_id: str, out_port: str, n: int, component_id: str, in_port: str) -> str:
+    """The id of what the `n`th output of a message's step becomes at one of its links (`n` from 1)."""
+    return derived_id(parent_id, out_port, n, component_id, in_port)
+
+
 def children(
     plan: Plan, step: Step, message: Message, emissions: Sequence[Emission], first: int, now: int, *, alone: bool
 ) -> list[Message]:
@@ -33,7 +38,7 @@ def children(
                 scope[step.id] = {emission.port: emission.content}
             result.append(
                 Message(
-                    id=derived_id(message.id, emission.port, n, cid, port),
+                    id=child_id(message.id, emission.port, n, cid, port),
                     flow_id=message.flow_id,
                     run=message.run,
                     revision=message.revision,

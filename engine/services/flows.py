@@ -166,17 +166,19 @@ class Flows:
                     f"flow {flow_id} is {stored['stage']}: stop it first, or save with forceUpdate=true",
                     code="FLOW_RUNNING",
                 )
-            if self._write(stored, changes, caller, keep_former=running):
+            # messages on their way finish on the revision they began with, and executions are played again on it
+            if self._write(stored, changes, caller, keep_former=running or stored.get("ran") == stored["revision"]):
                 return self.get(flow_id, caller)
         raise Conflict(f"flow {flow_id} is being changed by others all the time: try again")
 
     def _write(self, stored: Doc, changes: dict[str, Any], caller: Caller, *, keep_former: bool) -> bool:
         """False when somebody else changed or started the flow meanwhile."""
         revision = stored["revision"]
-        if keep_former:  # messages on their way finish on the revision they began with
+        if keep_former:
             former = {name: stored.get(name) for name in ("revision", "flow", "accounts")}
             key = f"{stored['_id']}:{revision}"
-            self._documents.put("revisions", {"_id": key, "flowId": stored["_id"], **former})
+            kept = {"_id": key, "flowId": stored["_id"], "created": self._clock.now()}
+            self._documents.put("revisions", {**kept, **former})
         by = {"revision": revision + 1, "mtime": self._clock.now(), "changedBy": caller.username}
         expect = (Where("revision", "eq", revision), Where("stage", "eq", stored["stage"]))
         if not self._documents.update("flows", stored["_id"], {**changes, **by}, expect):

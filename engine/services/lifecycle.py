@@ -104,7 +104,8 @@ class Lifecycle:
         except Exception as error:
             self._roll_back(running, started, error)
             raise self._start_error(error) from error
-        self.documents.update("flows", flow_id, {"stage": "running", "started": now, "lease": None})
+        running_now = {"stage": "running", "started": now, "ran": record.get("revision"), "lease": None}
+        self.documents.update("flows", flow_id, running_now)
         self.cache.publish(CHANGED, flow_id)
 
     def _stage(self, flow_id: str) -> str:
@@ -270,7 +271,7 @@ class Lifecycle:
         forget_flow(self.documents, running.id)
         self.tools.state.drop(flow_owner(running.id))
         self.tools.state.drop(counts_owner(running.id))
-        for collection in ("timers", "continuity", "revisions", "windows", "ledger", "cancelled"):
+        for collection in ("timers", "continuity", "windows", "ledger", "cancelled"):
             self.documents.delete_many(collection, (Where("flowId", "eq", running.id),))
 
     # -- after a restart

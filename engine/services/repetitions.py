@@ -72,9 +72,9 @@ class Repetitions:
     def _known(self, first: First) -> Reply | None:
         found = self._keys.first(first.key)
         if found is None or found.reply is not None:
-            return found and found.reply
+            return found.reply if found else None
         if not self._ended(first.flow_id, first.correlation_id):
             return None
         self._keys.close(first.key, Reply(204))
         found = self._keys.first(first.key)  # an answer may have come just before the end
-        return found and found.reply
+        return found.reply if found else None

@@ -36,8 +36,8 @@ def completed_scope(message: Message, step: Step, running: RunningFlow, plans: P
 def _lacking(message: Message, step: Step, running: RunningFlow, plans: Plans) -> Iterable[Output]:
     if message.revision == running.revision or step.needs is None:
         return ()
-    before = _before(running.plan, step.id)
-    wanted = {output for output in step.needs if output[0] in before}
+    earlier = before(running.plan, step.id)
+    wanted = {output for output in step.needs if output[0] in earlier}
     former_plan = plans.plan(running, message.revision)
     former = former_plan.steps.get(step.id) if former_plan is not running.plan else None
     if former is not None:
@@ -46,7 +46,7 @@ def _lacking(message: Message, step: Step, running: RunningFlow, plans: Plans) -
     return {(cid, port) for cid, port in wanted if port not in message.scope.get(cid, {})}
 
 
-def _before(plan: Plan, step_id: str) -> set[str]:
+def before(plan: Plan, step_id: str) -> set[str]:
     """All steps a message may have passed on its way."""
     found: set[str] = set()
     waiting = [step_id]

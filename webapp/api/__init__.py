@@ -7,9 +7,22 @@ from __future__ import annotations
 
 from flask import Flask
 
-from webapp.api import accounts, apps, files, flows, logs, modifiers, stores, system, unprocessed, users, webhooks
+from webapp.api import (
+    accounts,
+    apps,
+    executions,
+    files,
+    flows,
+    logs,
+    modifiers,
+    stores,
+    system,
+    unprocessed,
+    users,
+    webhooks,
+)
 
-RESOURCES = (webhooks, users, flows, apps, accounts, stores, files, logs, unprocessed, modifiers)
+RESOURCES = (webhooks, users, flows, apps, accounts, stores, files, logs, executions, unprocessed, modifiers)
 
 
 def register(app: Flask) -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 
 from webapp.current import platform
-from webapp.ingress import METHODS, Ingress
+from webapp.ingress import EXTENSION, Ingress
 from webapp.openapi import OBJECT, TEXT, Param, operation
 from webapp.session import caller
+from webapp.webhook_answer import ALLOWED
 
 routes = Blueprint("webhooks", __name__)
 
 
-@routes.route("/flows/<flow_id>/components/<component_id>", methods=list(METHODS))
+@routes.route("/flows/<flow_id>/components/<component_id>", methods=list(ALLOWED), provide_automatic_options=False)
 @operation(
     "Call a component's webhook",
     tag="Webhooks",
@@ -27,17 +28,16 @@ routes = Blueprint("webhooks", __name__)
         Param("correlationId", "The execution the call belongs to, as in the URL a step handed out."),
         Param("enqueueOnly", "Answer 202 at once, run later.", "boolean"),
     ),
-    description="Any body. The answer is what a step of the execution says; 204 when the execution ended "
-    "without one, 504 when there was none in time. The header X-Headrace-Correlation-Id names the execution.",
-    answers={200: OBJECT, 202: OBJECT, 204: "text/plain", 404: OBJECT, 413: OBJECT, 504: OBJECT},
+    description="Any body: JSON and forms arrive parsed, files are kept for the flow's owner. The answer is what a "
+    "step of the execution says; 204 when the execution ended without one, 504 when there was none in time. The "
+    "header X-Headrace-Correlation-Id names the execution. A trigger may check who calls: 401. A second call "
+    "with the same Idempotency-Key gets the first one's answer for a day. HEAD answers and starts nothing.",
+    answers={200: OBJECT, 202: OBJECT, 204: "text/plain", 401: OBJECT, 404: OBJECT, 413: OBJECT, 504: OBJECT},
 )
 def call(flow_id: str, component_id: str) -> Response:
-    status, headers, body = Ingress(_nobody, platform()).answer(request.environ, flow_id, component_id)
+    door: Ingress = current_app.extensions[EXTENSION]
+    status, headers, body = door.answer(request.environ, flow_id, component_id)
     return Response(body, status, headers)
-
-
-def _nobody(_environ: Any, _start_response: Any) -> list[bytes]:
-    return []
 
 
 @routes.post("/flows/<flow_id>")

@@ -32,6 +32,7 @@ _INTERVALS = tuple(
     for seconds in (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000)
 )
 _ALWAYS = ("_id", "_index", "sort")
+_NAMED = frozenset((*FIELDS, "gridTimestamp", "@timestamp", "@version", *_ALWAYS))
 _COLUMNS = ", ".join(f'log."{name}"' for name in (*FIELDS, "extra"))
 
 
@@ -88,12 +89,23 @@ def after(keys: list[Key], values: tuple[Any, ...], sorts: int) -> Condition:
 # -- pages
 
 
-def fetch(month: LogMonth, condition: Condition, keys: list[Key], limit: int, index: str = "") -> list[Hit]:
+def columns(includes: tuple[str, ...]) -> str:
+    """What to read so that `includes` (names and patterns, none for all) can be told: contents are long."""
+    if not includes or any(char in name for name in includes for char in "*?["):
+        return _COLUMNS
+    wanted = {"id", "created", *includes}
+    named = [f'log."{name}"' if name in wanted else "NULL" for name in FIELDS]
+    return ", ".join([*named, "NULL" if wanted <= _NAMED else "log.extra"])
+
+
+def fetch(
+    month: LogMonth, condition: Condition, keys: list[Key], limit: int, index: str = "", includes: tuple[str, ...] = ()
+) -> list[Hit]:
     if limit <= 0:
         return []
     chosen = ", ".join(key.sql for key in keys)
     order = ", ".join(f"{key.sql} {'DESC' if key.descending else 'ASC'}" for key in keys)
-    sql = f"SELECT {_COLUMNS}, {chosen} FROM log {index} WHERE {condition.sql} ORDER BY {order} LIMIT ?"  # noqa: S608
+    sql = f"SELECT {columns(includes)}, {chosen} FROM log {index} WHERE {condition.sql} ORDER BY {order} LIMIT ?"  # noqa: S608
     paths = tuple(value for key in keys for value in key.values)
     try:
         with month.reading() as connection:

@@ -113,7 +113,8 @@ class SqliteLogIndex:
         for month in reversed(months) if first.descending else months:
             if first.is_time and len(hits) >= wanted:
                 break
-            hits += fetch(month, condition, keys, wanted - len(hits) if first.is_time else wanted, index)
+            limit = wanted - len(hits) if first.is_time else wanted
+            hits += fetch(month, condition, keys, limit, index, query.includes)
         if not first.is_time:
             for position in reversed(range(len(keys))):  # stable: the last key first
                 hits.sort(key=lambda hit: hit.keys[position], reverse=keys[position].descending)

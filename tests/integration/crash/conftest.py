@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +21,9 @@ from typing import Any
 import orjson
 import pytest
 import urllib3
+
+JUST_NOW = 0.3
+"""Seconds within which the answer of a call reaches the ledger, with the machine at its limit."""
 
 EMAIL, PASSWORD = "admin@example.com", "correct horse battery"
 START_SECONDS = 30.0
@@ -119,20 +122,36 @@ _pool = urllib3.PoolManager(maxsize=128, retries=False, block=False)
 
 @dataclass
 class Counting:
-    """Counts POSTs by the `id` in their body."""
+    """Counts POSTs by the `id` in their body, and knows which are being answered or were a moment ago."""
 
     port: int
     counts: Counter[str]
+    moments: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
+    open: int = 0
+
+    def in_flight(self, just_now: float) -> int:
+        """Calls under way, and calls answered within the last `just_now` seconds."""
+        since = time.monotonic() - just_now
+        return self.open + sum(1 for moment in list(self.moments) if moment > since)
 
 
 @pytest.fixture
 def counting() -> Iterator[Counting]:
     counts: Counter[str] = Counter()
+    counted = Counting(0, counts)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            counted.open += 1
+            try:
+                self._answer()
+            finally:
+                counted.open -= 1
+                counted.moments.append(time.monotonic())
+
+        def _answer(self) -> None:
             body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
             counts[str(body["id"])] += 1
             self.send_response(200)
@@ -154,7 +173,8 @@ def counting() -> Iterator[Counting]:
     server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield Counting(server.server_address[1], counts)
+    counted.port = server.server_address[1]
+    yield counted
     server.shutdown()
     server.server_close()
     thread.join(10)
@@ -174,6 +194,8 @@ class Load:
 
     path: str
     server: Killable
+    counting: Counting | None = None
+    in_flight: int = 0
     accepted: list[str] = field(default_factory=list)
     refused: int = 0
 
@@ -198,14 +220,17 @@ class Load:
         for at in sorted(kills):
             while self.sent < at:
                 time.sleep(0.001)
+            if self.counting is not None:
+                self.in_flight += self.counting.in_flight(JUST_NOW)
             self.server.kill()
             time.sleep(down.random() * 0.3)
             self.server.start()
 
     def _send(self, id: str) -> None:
+        query = "?enqueueOnly=true" if self.counting is not None and id[-1] in "13579" else ""
         try:
             answer = _pool.request(
-                "POST", self.server.url + self.path, body=orjson.dumps({"id": id}),
+                "POST", self.server.url + self.path + query, body=orjson.dumps({"id": id}),
                 headers={"Content-Type": "application/json"}, timeout=15,
             )  # fmt: skip
         except urllib3.exceptions.HTTPError:

@@ -27,7 +27,7 @@ from engine.sdk import Component
 
 class Work(Component):
     def receive(self, context):
-        content = context.messages["in"].content
+        content = context.messages["in"].content["data"]
         if content.get("die"):
             with open(content["told"], "a") as file:
                 file.write("dying\\n")
@@ -53,25 +53,22 @@ def connector(folder: Path, name: str) -> None:
 
 def flow_of(component: str, store_id: str) -> tuple[dict[str, Any], str]:
     """Webhook → the component → keep in the store under the delivery's id."""
-    hook, work, keep = (str(uuid.uuid4()) for _ in range(3))
+    hook, work, keep, order = (str(uuid.uuid4()) for _ in range(4))
 
-    def step(type: str, sender: str, out: str, fields: dict[str, Any]) -> dict[str, Any]:
-        transform = {"in": {sender: {out: {"type": "json2new", "lambda": fields, "modifiers": {}}}}}
+    def step(type: str, sender: str, out: str, fields: dict[str, Any], modifiers: dict[str, Any]) -> dict[str, Any]:
+        transform = {"in": {sender: {out: {"type": "json2new", "lambda": fields, "modifiers": modifiers}}}}
         return {"type": type, "source": {"in": {sender: [out]}}, "config": {"transform": transform}}
 
-    data = f"$.{hook}.request.data"
     flow = {
         hook: {
             "type": "appmixer.utils.http.WebhookTrigger", "source": {},
             "config": {"properties": {"immediateResponse": True}},
         },
-        work: step(
-            f"acme.poison.core.{component}", hook, "request",
-            {name: f"{{{{{{{data}.{name}}}}}}}" for name in ("id", "die", "told")},
-        ),
+        work: step(f"acme.poison.core.{component}", hook, "request", {}, {}),
         keep: step(
             "appmixer.utils.storage.Set", work, "out",
-            {"storeId": store_id, "key": f"{{{{{{$.{work}.out.id}}}}}}", "value": "done"},
+            {"storeId": store_id, "key": f"{{{{{{{order}}}}}}}", "value": "done"},
+            {"key": {order: {"variable": f"$.{work}.out.id", "functions": []}}},
         ),
     }  # fmt: skip
     return flow, hook
@@ -135,8 +132,7 @@ def poison_among_good(server: Killable, component: str, how: str, *, good: int, 
     assert sorted(keys(server, store_id)) == sorted(f"d{n}" for n in range(good))
     assert [orjson.loads(m["err"])["message"] for m in unprocessed] == ["killed its process 3 times"]
     assert deaths <= 4 + kills
-    [port] = unprocessed[0]["messages"].values()
-    assert port[0]["content"]["data"]["id"] if "data" in port[0]["content"] else port[0]["originalContent"]
+    assert unprocessed[0]["messages"]["in"][0]["content"]["data"]["id"] == "poison"
 
 
 def wait_for_unprocessed(server: Killable, flow_id: str) -> list[dict[str, Any]]:

@@ -119,6 +119,18 @@ def test_nobody_is_served_beyond_the_limit_until_somebody_leaves(world: World) -
     world.hub.open(topics("flow:f"), None)
 
 
+def test_a_stream_that_cannot_begin_takes_no_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(_query: LogQuery) -> LogPage:
+        raise Unavailable("the run log cannot be read")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.log, "search", search)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="run log"):
+                world.hub.open(frozenset(["log:f"]), 0)
+    assert [world.hub.open(frozenset(["log:f"]), None) for _ in range(2)]
+
+
 def test_nothing_is_read_for_flows_nobody_watches(world: World) -> None:
     watched = heard(world.hub, world.hub.open(topics("flow:f"), None))
     world.indexed("a")

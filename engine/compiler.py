@@ -49,7 +49,7 @@ class Step:
     """One component of a plan.
 
     `inputs`: (in port, sender, out port) → mapping; a link that is absent has no mapping.
-    `links`: (in port, sender, out port) of every incoming link.
+    `links`: (in port, sender, out port) of every incoming link, only of a step with fire patterns.
     `targets`: out port → ((component id, in port), …).
     `needs`: outputs of earlier steps that this step or anything after it reads.
     `external`: calls the world outside (design.md §4.4).
@@ -224,17 +224,19 @@ def _compile_step(
     spec: StepSpec, component: ComponentType, targets: dict[str, tuple[tuple[str, str], ...]], registry: Registry
 ) -> Step:
     manifest = component.manifest
+    ports = _port_rules(manifest)
     inputs = {}
     for port_name, senders in spec.source.items():
         port = manifest.in_port(port_name)
         if port is None or port.bare:
             continue
-        fields = text_fields(port)
         for sender, outs in senders.items():
             for out in outs:
                 mapping = spec.transform.get(port_name, {}).get(sender, {}).get(out)
                 lambda_, modifiers = (mapping.lambda_, mapping.modifiers) if mapping else ({}, {})
-                inputs[port_name, sender, out] = compile_mapping(lambda_, modifiers, registry, text_fields=fields)
+                inputs[port_name, sender, out] = compile_mapping(
+                    lambda_, modifiers, registry, text_fields=ports.text[port_name]
+                )
     return Step(
         id=spec.id,
         type=manifest.name,
@@ -248,12 +250,40 @@ def _compile_step(
         properties=compile_properties(
             with_defaults(spec.properties, manifest.properties_schema), spec.property_modifiers, registry
         ),
-        links=tuple((p, s, o) for p, senders in spec.source.items() for s, outs in senders.items() for o in outs),
-        inputs=inputs,
-        validators={port.name: validator(port.schema) for port in manifest.in_ports},
+        links=_links(spec) if manifest.fire_patterns else (),
+        inputs=inputs or _NO_INPUTS,
+        validators=ports.validators,
         targets=targets,
         needs=frozenset(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _PortRules:
+    """What all steps of one manifest share."""
+
+    manifest: Manifest
+    text: dict[str, frozenset[str]]
+    validators: dict[str, jsonschema_rs.Validator | None]
+
+
+_NO_INPUTS: dict[tuple[str, str, str], Compiled] = {}
+_port_rules_of: dict[str, _PortRules] = {}
+
+
+def _port_rules(manifest: Manifest) -> _PortRules:
+    known = _port_rules_of.get(manifest.name)
+    if known is None or known.manifest is not manifest:
+        known = _port_rules_of[manifest.name] = _PortRules(
+            manifest,
+            {port.name: text_fields(port) for port in manifest.in_ports},
+            {port.name: validator(port.schema) for port in manifest.in_ports},
+        )
+    return known
+
+
+def _links(spec: StepSpec) -> tuple[tuple[str, str, str], ...]:
+    return tuple((p, s, o) for p, senders in spec.source.items() for s, outs in senders.items() for o in outs)
 
 
 def _reads(step: Step) -> frozenset[Output] | None:

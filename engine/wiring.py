@@ -330,9 +330,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         log_index=log_index,
         flows=flows,
         cancelled=cancelled,
-        replays=Replays(
-            documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index, payloads=payloads
-        ),
+        replays=Replays(documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index, payloads=payloads),
     )
     platform = Platform(
         settings=settings,
@@ -353,7 +351,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         file_service=file_service,
         logs=Logs(log_index=log_index, flows=flows),
         executions=executions,
-        unprocessed=Unprocessed(documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index),
+        unprocessed=Unprocessed(
+            documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index, cancelled=cancelled
+        ),
         modifiers=modifiers,
         components=components,
         plans=plans,

@@ -207,6 +207,9 @@ def read_all(root: Path) -> Iterator[tuple[Path, dict[str, Any], BadRequest | No
                 read_manifest(raw)
             elif not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
                 raise BadRequest("name: must be given", details=[{"path": "name", "message": "must be given"}])
+        except OSError as error:
+            text = f"cannot be read: {error.strerror}"
+            yield path, {}, BadRequest(text, details=[{"path": "", "message": text}])
         except orjson.JSONDecodeError as error:
             problem = BadRequest(f"not JSON: {error}", details=[{"path": "", "message": f"not JSON: {error}"}])
             yield path, {}, problem
@@ -217,16 +220,25 @@ def read_all(root: Path) -> Iterator[tuple[Path, dict[str, Any], BadRequest | No
 
 
 def _import(path: Path, root: Path) -> ModuleType:
-    """Import a connector's file under a package name that mirrors its folders, so relative imports work."""
+    """Import a connector's file under a package name that mirrors its folders, so relative imports work.
+
+    Raises NotFound when there is no such file, BadRequest when it cannot be imported.
+    """
+    place = path.relative_to(root).as_posix()
     if not path.is_file():
         raise NotFound(f"{path.name} is missing in {path.parent.relative_to(root).as_posix()}")
-    dotted = path.relative_to(root).with_suffix("").as_posix().replace("/", ".")
-    if root.resolve() == BUILT_IN.resolve():
-        return importlib.import_module(f"connectors.{dotted}")
+    package = "connectors" if root.resolve() == BUILT_IN.resolve() else _package(root)
+    try:
+        return importlib.import_module(f"{package}.{place.removesuffix('.py').replace('/', '.')}")
+    except (Exception, SystemExit) as error:  # whatever somebody else's code does when it is loaded
+        raise BadRequest(f"{place} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _package(root: Path) -> str:
     package = f"headrace_connectors_{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
     if package not in sys.modules:
         spec = importlib.machinery.ModuleSpec(package, None, is_package=True)
         module = importlib.util.module_from_spec(spec)
         module.__path__ = [str(root)]
         sys.modules[package] = module
-    return importlib.import_module(f"{package}.{dotted}")
+    return package

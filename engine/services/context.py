@@ -24,6 +24,7 @@ from engine.rules.links import ERROR_PORT
 from engine.sdk import Gather, Incoming, Link, StateView, Stores
 from engine.services.gather import DocumentGather
 from engine.services.outcome import CallResult, Emission, Reply
+from engine.services.own_calls import MarkedHttp
 from engine.services.plans import RunningFlow
 from engine.services.state_view import OwnedState, component_owner, flow_owner
 from engine.services.timers import timer
@@ -44,7 +45,7 @@ LOCK_PATIENCE = 0.2
 LOCK_UNTIL = "lockUntil"
 
 
-class LockBusy(Exception):  # noqa: N818 - no error: the message waits its turn
+class LockBusy(Exception):
     """The call is to be made again a little later, until `until` (epoch ms) at most."""
 
     def __init__(self, until: int) -> None:
@@ -99,7 +100,7 @@ class StepContext:
     @property
     def http(self) -> Http:
         self._touched = True
-        return self._tools.http
+        return MarkedHttp(self._tools.http, self.api_url, self._message.depth)
 
     @property
     def custom_fields(self) -> Mapping[str, Any]:

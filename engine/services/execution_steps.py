@@ -149,11 +149,8 @@ def shown(call: Call, records: dict[str, Doc], labels: dict[str, str]) -> Doc:
     if entered is not None:
         told["input"] = {"port": entered["port"], "content": content(entered), **_cut(entered)}
     elif failed is not None and failed.get("inputMessages"):
-        given = _json(failed["inputMessages"])
-        told["input"] = {
-            "port": failed["port"],
-            "content": given.get(failed["port"]) if isinstance(given, dict) else given,
-        }
+        given, port = _json(failed["inputMessages"]), failed["port"]
+        told["input"] = {"port": port, "content": given.get(port) if isinstance(given, dict) else given}
     if said:
         told["log"] = said
     return told

@@ -171,9 +171,7 @@ class _Making:
             sent = self._lineage.outputs(output)
             if len(sent) > 1 and step.needs is not None:
                 label = plan.steps[output[0]].label or output[0]
-                raise BadRequest(
-                    f"{label} sent {len(sent)} times to {output[1]!r}; which one came here is not recorded"
-                )
+                raise BadRequest(f"{label} sent {len(sent)} times to {output[1]!r}; which came here is not recorded")
             if len(sent) == 1:
                 found[output] = sent[0]
         return found

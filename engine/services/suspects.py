@@ -63,7 +63,9 @@ class Suspects:
             return []
         found = [_suspect(delivery, docs[delivery.message.id]) for delivery in self._bus.take(list(docs))]
         if found:
-            log.warning("messages that ran when the process died go first: %d", len(found), extra={"action": "suspects"})
+            log.warning(
+                "messages that ran when the process died go first: %d", len(found), extra={"action": "suspects"}
+            )
         return sorted(found, key=lambda suspect: suspect.deaths)
 
     def _note(self, left: list[str]) -> None:

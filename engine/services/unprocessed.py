@@ -7,7 +7,7 @@ Its `_id` is derived from the message's id (`engine.services.records`).
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +21,18 @@ from engine.services.retry_scope import completed_scope
 
 
 class Unprocessed:
-    def __init__(self, *, documents: Documents, bus: Bus, clock: Clock, plans: Plans, log_index: LogIndex) -> None:
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        bus: Bus,
+        clock: Clock,
+        plans: Plans,
+        log_index: LogIndex,
+        cancelled: Container[tuple[str, str]],
+    ) -> None:
         self._documents = documents
+        self._cancelled = cancelled
         self._bus = bus
         self._clock = clock
         self._plans = plans
@@ -51,8 +61,8 @@ class Unprocessed:
 
         It is on the bus before the record goes, so a crash in between leaves the record, and both
         copies of a call made twice have the same id. Raises NotFound (message, flow), Conflict
-        while the flow is not running, BadRequest when nothing is kept to send again, its step is gone, or
-        something the step reads is kept nowhere.
+        while the flow is not running or when the execution was cancelled, BadRequest when nothing is kept
+        to send again, its step is gone, or something the step reads is kept nowhere.
         """
         record = self._owned(user_id, message_id)
         message = _message(record)
@@ -62,6 +72,9 @@ class Unprocessed:
         running = self._plans.running(record["flowId"])
         if running is None:
             raise Conflict("the flow is not running: start it, then try the message again")
+        if (message.flow_id, message.correlation_id) in self._cancelled:
+            where = f"/executions/{message.correlation_id}/replay"
+            raise Conflict(f"its execution was cancelled: no step of it begins. Play it again instead: POST {where}")
         publish(self._bus, self._clock, [self._again(message, running)], unprocessed=-1)
         self._documents.delete("unprocessed", record["_id"])
 

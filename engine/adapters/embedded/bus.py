@@ -33,7 +33,7 @@ from engine.ports import Delivery, LogBatch, Settlement, Write
 log = logging.getLogger(__name__)
 
 WINDOW = 10_000
-LOG_WINDOW = 20_000
+LOG_WINDOW = 8_000
 TAKE = 500
 
 _INSERT = "INSERT OR IGNORE INTO queue (seq, id, flow_id, data) VALUES (?, ?, ?, ?)"

@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy_utils.functions.database import database_exists
 
 from engine.errors import HeadraceError, Unavailable
 
@@ -93,15 +92,21 @@ class Database:
         self._wake = threading.Event()
         self._closing = False
         self.fault: HeadraceError | None = None
-        if path.exists() and path.stat().st_size and not database_exists(self.engine.url):  # type: ignore[no-untyped-call]
-            raise Unavailable(f"{path.name}: the database file is damaged", code="STORAGE")
         try:
             # its transactions are begun and ended by hand, see _commit: SQLAlchemy's cost as much as the work
             self._writer_connection = self.engine.connect().execution_options(by_hand=True)
         except exc.DBAPIError as error:
-            raise translate(error, path) from error
+            raise self._why(error) from error
         self._writer = threading.Thread(target=self._run, name=f"writer {path.name}", daemon=True)
         self._writer.start()
+
+    def _why(self, error: exc.DBAPIError) -> HeadraceError:
+        """A file that holds something else is told apart from one that cannot be read."""
+        from sqlalchemy_utils.functions.database import database_exists  # costs 20 MB: only when it is needed
+
+        if self.path.is_file() and self.path.stat().st_size and not database_exists(self.engine.url):  # type: ignore[no-untyped-call]
+            return Unavailable(f"{self.path.name}: the file is damaged or no database at all", code="STORAGE")
+        return translate(error, self.path)
 
     def _connected(self, connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun by us, see _begin
@@ -110,7 +115,7 @@ class Database:
             "synchronous=FULL",
             "busy_timeout=5000",
             "foreign_keys=OFF",
-            "cache_size=-2048",
+            "cache_size=-512",
             "temp_store=MEMORY",
             "wal_autocheckpoint=4000",
         ):

@@ -123,6 +123,16 @@ class Write:
     doc: Doc | None
 
 
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A change of state within a settlement: `State.apply` without an operation id."""
+
+    owner: str
+    verb: StateVerb
+    key: str
+    value: Any = None
+
+
 @dataclass(slots=True)
 class Settlement:
     """Everything one delivery caused: made durable together, before it is acknowledged."""
@@ -130,6 +140,7 @@ class Settlement:
     publishes: list[Message] = field(default_factory=list)
     logs: list[Doc] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+    states: list[StateChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import quote
-
-import orjson
+from typing import Any
 
 from engine.adapters.catalogue import BUILT_IN, Catalogue
 from engine.adapters.children import ProcessChildren
@@ -23,12 +17,13 @@ from engine.adapters.embedded.cache import MemoryCache
 from engine.adapters.embedded.database import Database
 from engine.adapters.embedded.documents import SqliteDocuments
 from engine.adapters.embedded.files import SqliteFiles
+from engine.adapters.embedded.folder_lock import lock_folder
 from engine.adapters.embedded.logindex import SqliteLogIndex
 from engine.adapters.embedded.query_sql import register_functions
 from engine.adapters.embedded.running import RunningFile
 from engine.adapters.embedded.state import SqliteState
 from engine.adapters.http import OutboundHttp
-from engine.errors import NotFound, StepError, Unavailable
+from engine.errors import NotFound
 from engine.model.message import Message
 from engine.ports import (
     Bus,
@@ -62,6 +57,7 @@ from engine.services.ledger import Ledger
 from engine.services.lifecycle import Lifecycle
 from engine.services.logs import Logs
 from engine.services.modifiers import Modifiers
+from engine.services.own_api import api_caller
 from engine.services.payloads import Payloads
 from engine.services.plans import Plans
 from engine.services.publishing import publish
@@ -82,9 +78,6 @@ from engine.services.webhooks import Webhooks, notification
 from engine.settings import Settings, secret_of
 
 log = logging.getLogger(__name__)
-
-LOCK_SECONDS = 10.0
-"""How long a new process waits for one that is still ending."""
 
 
 @dataclass(slots=True)
@@ -145,7 +138,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     clock = clock or SystemClock()
     settings.data.mkdir(parents=True, exist_ok=True)
     closing: list[Callable[[], None]] = []
-    lock = _lock(settings.data)
+    lock = lock_folder(settings.data)
     closing.append(lock.close)
     url = public_url(settings)
     database = Database(settings.data / "headrace.db", on_connect=[register_functions])
@@ -224,7 +217,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         service_config=service_config,
         children=children,
         keys=keys,
-        call_api=_api_caller(own_host, f"http://127.0.0.1:{settings.port}", users),
+        call_api=api_caller(own_host, f"http://127.0.0.1:{settings.port}", users),
         payloads=payloads,
         api_url=url,
         min_timeout_ms=round(settings.min_timeout * 1000),
@@ -375,54 +368,11 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     return platform
 
 
-def _lock(folder: Path) -> IO[str]:
-    """One process at a time: two writers on one file would each believe to be alone."""
-    handle = (folder / "lock").open("a+")
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            handle.close()
-            raise Unavailable(
-                f"the data folder {folder} is in use by process {holder}; stop it first or set HEADRACE_DATA"
-            ) from error
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle
-
-
 def _logged(work: Callable[[], None]) -> None:
     try:
         work()
     except Exception:
         log.exception("background work failed", extra={"action": "background_failed"})
-
-
-def _api_caller(http: Http, base: str, users: Users) -> Callable[[str, str, str, Any, Mapping[str, Any] | None], Any]:
-    """A connector's calls of this installation's own REST API, as the flow's owner (engine.md §3 callAppmixer)."""
-
-    def call(user_id: str, path: str, method: str, body: Any, query: Mapping[str, Any] | None) -> Any:
-        headers = {"authorization": f"Bearer {users.token(user_id)}", "content-type": "application/json"}
-        answer = http.request(
-            method,
-            base + quote(path, safe="/?&=%:"),
-            headers=headers,
-            params=query,
-            body=orjson.dumps(body) if body is not None else None,
-        )
-        if not 200 <= answer.status < 300:
-            raise StepError(f"{method} {path} answered {answer.status}: {answer.text[:500]}", code=str(answer.status))
-        return answer.json() if answer.body else None
-
-    return call
 
 
 def local_token(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.rules.webhook_settings import WebhookSettings
 from engine.services.webhooks import Door, WebhookRequest
@@ -81,16 +81,23 @@ class Ingress:
             return webhook_answer.options()
         if method == "HEAD":
             return webhook_answer.head()
-        answered = self._webhooks.enter(door, self._request(door.settings, environ, method))
+        opened: list[IO[bytes]] = []
+        try:
+            answered = self._webhooks.enter(door, self._request(door.settings, environ, method, opened))
+        finally:
+            for stream in opened:
+                stream.close()
         return webhook_answer.answered(answered.reply, answered.correlation_id)
 
-    def _request(self, settings: WebhookSettings, environ: Environ, method: str) -> WebhookRequest:
+    def _request(
+        self, settings: WebhookSettings, environ: Environ, method: str, opened: list[IO[bytes]]
+    ) -> WebhookRequest:
         headers = _headers(environ)
         check = settings.check
         more = _NOTHING
         if check is not None and not check.reads_body:
             more = dict(check(headers, (), self._clock.now()))
-        body = read_body(environ, self._limit, self._limit if settings.raw else self._upload_limit)
+        body = read_body(environ, self._limit, self._limit if settings.raw else self._upload_limit, opened)
         if check is not None:
             if check.reads_body:
                 more = dict(check(headers, body.pieces(), self._clock.now()))
@@ -98,7 +105,7 @@ class Ingress:
                 headers.pop(name, None)
         if settings.raw:
             more = {**more, "rawBody": _raw(body, settings.raw)}
-        data, files = parse(body, environ, self._limit)
+        data, files = parse(body, environ, self._limit, opened)
         query = _query(environ.get("QUERY_STRING", ""))
         correlation = query.pop("correlationId", None) if query else None
         return WebhookRequest(

@@ -77,8 +77,8 @@ def kind_of(environ: Environ) -> str:
     return str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower()
 
 
-def read_body(environ: Environ, limit: int, upload_limit: int) -> Body:
-    """`upload_limit` bounds what becomes files, `limit` everything else.
+def read_body(environ: Environ, limit: int, upload_limit: int, opened: list[IO[bytes]]) -> Body:
+    """`upload_limit` bounds what becomes files, `limit` everything else. The caller closes what is `opened`.
 
     Raises TooLarge, before reading where the length is given; BadRequest for a body that ends too early.
     """
@@ -93,7 +93,10 @@ def read_body(environ: Environ, limit: int, upload_limit: int) -> Body:
     if length is not None and length <= _IN_MEMORY:
         return Body(kind, _exactly(environ, length))
     if upload:
-        return Body(kind, _spooled(environ, length, most))
+        spool: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - see `opened`
+        opened.append(spool)
+        _copy(environ, length, most, spool)
+        return Body(kind, spool)
     content = _read(environ, most + 1) if length is None else _exactly(environ, length)
     if len(content) > most:
         raise TooLarge(f"the body is larger than the {most} bytes a webhook takes")
@@ -126,25 +129,23 @@ def _read(environ: Environ, size: int) -> bytes:
     return content
 
 
-def _spooled(environ: Environ, length: int | None, most: int) -> IO[bytes]:
-    """The body in a file that is kept in memory while it is small."""
-    spool: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with its last user
+def _copy(environ: Environ, length: int | None, most: int, spool: IO[bytes]) -> None:
     size = 0
     while piece := _read(environ, _PIECE if length is None else min(_PIECE, length - size)):
         size += len(piece)
         if size > most:
-            spool.close()
             raise TooLarge(f"the body is larger than the {most} bytes a webhook takes")
         spool.write(piece)
     if length is not None and size < length:
-        spool.close()
         raise BadRequest(f"the body ended after {size} of {length} bytes")
     spool.seek(0)
-    return spool
 
 
-def parse(body: Body, environ: Environ, field_limit: int) -> tuple[Any, bool]:
-    """(data, whether uploads are in it). Raises BadRequest for a broken form, TooLarge for too many parts."""
+def parse(body: Body, environ: Environ, field_limit: int, opened: list[IO[bytes]]) -> tuple[Any, bool]:
+    """(data, whether uploads are in it); the caller closes what is `opened`.
+
+    Raises BadRequest for a broken form, TooLarge for one with too many parts.
+    """
     if body.empty:
         return {}, False
     kind, content = body.kind, body.content
@@ -159,7 +160,7 @@ def parse(body: Body, environ: Environ, field_limit: int) -> tuple[Any, bool]:
             return _text(content, environ.get("CONTENT_TYPE", "")), False
         content = io.BytesIO(content)
     if kind == "multipart/form-data":
-        return _multipart(content, environ.get("CONTENT_TYPE", ""), field_limit), True
+        return _multipart(content, environ.get("CONTENT_TYPE", ""), field_limit, opened), True
     return Upload(_name(environ, kind), kind, content), True
 
 
@@ -221,9 +222,14 @@ def _text(content: bytes, content_type: str) -> str:
     return content.decode(charset if _CHARSET.fullmatch(charset) else "utf-8", "replace")
 
 
-def _multipart(content: IO[bytes], content_type: str, field_limit: int) -> dict[str, Any]:
+def _multipart(content: IO[bytes], content_type: str, field_limit: int, opened: list[IO[bytes]]) -> dict[str, Any]:
+    def stream(*_: Any, **__: Any) -> IO[bytes]:
+        made: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - see `opened`
+        opened.append(made)
+        return made
+
     options = parse_options_header(content_type)[1]
-    parser = FormDataParser(max_form_memory_size=field_limit, max_form_parts=FIELDS, silent=False)
+    parser = FormDataParser(stream, max_form_memory_size=field_limit, max_form_parts=FIELDS, silent=False)
     try:
         _, fields, files = parser.parse(content, "multipart/form-data", None, options)
     except RequestEntityTooLarge as error:

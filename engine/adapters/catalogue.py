@@ -58,7 +58,7 @@ class ComponentType:
 
     @property
     def behaviour(self) -> Component:
-        """Raises NotFound when the component has no code, BadRequest when the code cannot be used."""
+        """Raises BadRequest when the component has no code, or code that cannot be used."""
         if self._behaviour is None:
             module = _import(self.folder / "component.py", self.root)
             cls = getattr(module, self.folder.name, None)
@@ -222,11 +222,11 @@ def read_all(root: Path) -> Iterator[tuple[Path, dict[str, Any], BadRequest | No
 def _import(path: Path, root: Path) -> ModuleType:
     """Import a connector's file under a package name that mirrors its folders, so relative imports work.
 
-    Raises NotFound when there is no such file, BadRequest when it cannot be imported.
+    Raises BadRequest when there is no such file, or it cannot be imported.
     """
     place = path.relative_to(root).as_posix()
     if not path.is_file():
-        raise NotFound(f"{path.name} is missing in {path.parent.relative_to(root).as_posix()}")
+        raise BadRequest(f"{path.name} is missing in {path.parent.relative_to(root).as_posix()}")
     package = "connectors" if root.resolve() == BUILT_IN.resolve() else _package(root)
     try:
         return importlib.import_module(f"{package}.{place.removesuffix('.py').replace('/', '.')}")

@@ -9,22 +9,19 @@ from typing import Any
 DISTINCT = 20
 """Ids this long are taken for references wherever a text consists of one; shorter ones may be ordinary words."""
 
+VARIABLE = re.compile(r"\$\.([A-Za-z0-9_-]+)")
+
 
 def clone_descriptor(flow: Mapping[str, Any], new_id: Callable[[], str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The copy, and {old id: new id}. Links, mappings and variables (`$.<id>.…`) follow."""
     ids = {cid: new_id() for cid in flow}
-    if not ids:
-        return {}, ids
-    known = "|".join(re.escape(cid) for cid in sorted(ids, key=len, reverse=True))
-    variable = re.compile(rf"\$\.({known})(?![A-Za-z0-9_-])")
-    replace = _Replacer(ids, variable)
+    replace = _Replacer(ids)
     return {ids[cid]: replace.component(component) for cid, component in flow.items()}, ids
 
 
 class _Replacer:
-    def __init__(self, ids: Mapping[str, str], variable: re.Pattern[str]) -> None:
+    def __init__(self, ids: Mapping[str, str]) -> None:
         self.ids = ids
-        self.variable = variable
 
     def component(self, component: Mapping[str, Any]) -> dict[str, Any]:
         copy: dict[str, Any] = self.value(component)
@@ -48,7 +45,9 @@ class _Replacer:
         if isinstance(value, str):
             if len(value) >= DISTINCT and value in self.ids:
                 return self.ids[value]
-            return self.variable.sub(lambda found: f"$.{self.ids[found[1]]}", value) if "$." in value else value
+            return (
+                VARIABLE.sub(lambda found: f"$.{self.ids.get(found[1], found[1])}", value) if "$." in value else value
+            )
         if isinstance(value, list):
             return [self.value(item) for item in value]
         if isinstance(value, Mapping):

@@ -26,6 +26,7 @@ CHECKS = ("none", "header", "basic", "jwt", "hmac")
 HASHES = ("sha256", "sha1", "sha512")
 ANY_ORIGIN = "*"
 TOLERANCE = 300
+TOKEN_KEY_BYTES = 32
 IDEMPOTENCY_HEADER = "idempotency-key"
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -134,7 +135,7 @@ def _check(fields: _Fields) -> Check | None:
 
 def _jwt(fields: _Fields) -> JwtCheck:
     algorithm = fields.choice("checkAlgorithm", ("HS256", "RS256"))
-    key = _public_key(fields) if algorithm == "RS256" else fields.needed("checkSecret").encode()
+    key = _public_key(fields) if algorithm == "RS256" else _token_key(fields)
     return JwtCheck(
         header=fields.header("checkHeader", "Authorization"),
         algorithm=algorithm,
@@ -142,6 +143,14 @@ def _jwt(fields: _Fields) -> JwtCheck:
         audience=fields.text("checkAudience"),
         issuer=fields.text("checkIssuer"),
     )
+
+
+def _token_key(fields: _Fields) -> bytes:
+    """RFC 7518 §3.2: a shorter key can be guessed from a single token."""
+    key = fields.needed("checkSecret").encode()
+    if 0 < len(key) < TOKEN_KEY_BYTES:
+        fields.wrong("checkSecret", f"must have {TOKEN_KEY_BYTES} characters or more to sign tokens with HS256")
+    return key
 
 
 def _public_key(fields: _Fields) -> RSAPublicKey | None:

@@ -43,7 +43,7 @@ def accounting(
         "correlationId": message.correlation_id,
         "run": message.run,
         "revision": message.revision,
-        "trigger": message.component_id if message.sender_id is None else None,
+        "trigger": message.component_id if message.sender_id is None else message.sender_id if kind == "p" else None,
         "delta": delta,
         "steps": steps,
     }

@@ -26,7 +26,7 @@ from engine.services.gather import DocumentGather
 from engine.services.outcome import CallResult, Emission, Reply
 from engine.services.own_calls import MarkedHttp
 from engine.services.plans import RunningFlow
-from engine.services.state_view import OwnedState, component_owner, flow_owner
+from engine.services.state_view import OwnedState, TickState, component_owner, flow_owner
 from engine.services.timers import timer
 from engine.services.windows import WINDOW, Windows
 
@@ -141,7 +141,10 @@ class StepContext:
 
     @property
     def state(self) -> StateView:
-        return OwnedState(self._tools.state, component_owner(self.flow_id, self.component_id), self._operation)
+        owner = component_owner(self.flow_id, self.component_id)
+        if self._message.kind == "tick":
+            return TickState(self._tools.state, owner, self._operation, self.result.states)
+        return OwnedState(self._tools.state, owner, self._operation)
 
     @property
     def flow_state(self) -> StateView:
@@ -202,7 +205,7 @@ class StepContext:
         timeout_id = derived_id(self.message_id, "timeout", self._operation())
         wait = max(round(milliseconds), self._tools.min_timeout_ms)
         correlation_id = self.correlation_id
-        if not self._step.links and self._message.kind in ("start", "timeout", "tick"):
+        if not self._step.manifest.in_ports and self._message.kind in ("start", "timeout", "tick"):
             correlation_id = first_id(now + wait, timeout_id)  # a trigger begins an execution each time
         message = Message(
             id=timeout_id, flow_id=self.flow_id, run=self._message.run, revision=self._message.revision,

@@ -283,6 +283,7 @@ class Execution:
             outcome.publishes.extend(signals(message, content, n, now, _listeners(running.plan)))
             n += 1
         outcome.writes.extend(result.writes)
+        outcome.states.extend(result.states)
         outcome.writes.extend(windows.forget())
         if step.external:
             outcome.writes.extend(self._ledger.settled(message))

@@ -69,6 +69,8 @@ class Lineage:
         self._arrivals: list[list[Arrival]] = [[] for _ in chain]
         self._ways: dict[str, Sent] = {}
         self._begun: set[str] = set()
+        steps = [step for plan in plans for step in plan.steps.values()]
+        self._reached = {target for step in steps for links in step.targets.values() for target, _ in links}
         for level in reversed(range(len(chain))):
             self._read(level)
 
@@ -93,7 +95,7 @@ class Lineage:
     def _add(self, level: int, sent: Sent, n: int) -> None:
         self._sent[level].append(sent)
         steps = [step for plan in self._plans if (step := plan.steps.get(sent.component_id)) is not None]
-        if steps and not any(step.links for step in steps):
+        if sent.component_id not in self._reached:
             self._begun.add(sent.message_id)
         for component_id, port in sorted({link for step in steps for link in step.targets.get(sent.port, ())}):
             message_id = child_id(sent.message_id, sent.port, n, component_id, port)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from engine.model.message import Message
-from engine.ports import Doc, Settlement, Write
+from engine.ports import Doc, Settlement, StateChange, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class CallResult:
     stop_flow: bool = False
     waits: int = 0
     sent: int = 0
+    states: list[StateChange] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """For the ledger: everything a duplicate has to do again instead of calling."""
@@ -65,6 +66,7 @@ class CallResult:
             "reply": self.reply.to_json() if self.reply else None,
             "stopFlow": self.stop_flow,
             "waits": self.waits,
+            "states": [[c.owner, c.verb, c.key, c.value] for c in self.states],
         }
 
     @classmethod
@@ -82,6 +84,7 @@ class CallResult:
             stop_flow=data["stopFlow"],
             waits=data["waits"],
             sent=len(data["emissions"]),
+            states=[StateChange(*change) for change in data["states"]],
         )
 
 
@@ -100,6 +103,7 @@ class Outcome:
     reply: Reply | None = None
     late: list[Reply] = field(default_factory=list)
     stop_flows: set[str] = field(default_factory=set)
+    states: list[StateChange] = field(default_factory=list)
     waits: int = 0
     put_back: str = ""
     failures: list[Doc] = field(default_factory=list)
@@ -113,7 +117,7 @@ class Outcome:
             self.late.append(reply)
 
     def settlement(self) -> Settlement:
-        return Settlement(self.publishes, self.logs, self.writes)
+        return Settlement(self.publishes, self.logs, self.writes, self.states)
 
     @property
     def ended(self) -> bool:

@@ -83,9 +83,10 @@ class Replays:
             raise BadRequest(f"nothing that came to or from {start} is in the run log of this execution")
         kept = []
         for arrival in arrivals:
-            step, sent = plan.steps.get(arrival.component_id), arrival.sent
-            link = (arrival.port, sent.component_id, sent.port) if sent else None
-            if step is not None and (link is None or link in step.links):
+            sent = arrival.sent
+            sender = plan.steps.get(sent.component_id) if sent else None
+            links = sender.targets.get(sent.port, ()) if sender and sent else ()
+            if arrival.component_id in plan.steps and (sent is None or (arrival.component_id, arrival.port) in links):
                 kept.append(arrival)
         if not kept:
             raise BadRequest(f"the flow has {start} or its links no longer: nothing would be executed")

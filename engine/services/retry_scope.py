@@ -48,14 +48,17 @@ def _lacking(message: Message, step: Step, running: RunningFlow, plans: Plans) -
 
 def before(plan: Plan, step_id: str) -> set[str]:
     """All steps a message may have passed on its way."""
+    senders: dict[str, set[str]] = {}
+    for step in plan.steps.values():
+        for links in step.targets.values():
+            for target, _ in links:
+                senders.setdefault(target, set()).add(step.id)
     found: set[str] = set()
     waiting = [step_id]
     while waiting:
-        step = plan.steps.get(waiting.pop())
-        for _, sender, _ in step.links if step else ():
-            if sender in plan.steps and sender not in found:
-                found.add(sender)
-                waiting.append(sender)
+        more = senders.get(waiting.pop(), set()) - found
+        found |= more
+        waiting.extend(more)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from engine.ports import State
+from engine.ports import State, StateChange, StateVerb
 
 
 def component_owner(flow_id: str, component_id: str) -> str:
@@ -57,6 +57,51 @@ class OwnedState:
 
     def remove_from_set(self, key: str, value: Any) -> bool:
         return bool(self._state.apply(self._owner, self._operation("remove", key), "remove_from_set", key, value))
+
+
+class TickState(OwnedState):
+    """State while a component ticks: what is set becomes durable together with what the tick sent.
+
+    A polling trigger keeps what it has seen; were that durable first, a crash in between would lose
+    the news for good. Counting (`inc`, sets) stays at once, idempotent as everywhere.
+    """
+
+    def __init__(self, state: State, owner: str, operation: Callable[..., str], changes: list[StateChange]) -> None:
+        super().__init__(state, owner, operation)
+        self._changes = changes
+
+    def load(self) -> dict[str, Any]:
+        values = super().load()
+        for change in self._changes:
+            if change.verb == "save":
+                values = dict(change.value)
+            elif change.verb == "clear":
+                values = {}
+            elif change.verb == "set":
+                values[change.key] = change.value
+            else:
+                values.pop(change.key, None)
+        return values
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self.load().get(key) if self._changes else self._state.get(self._owner, key)
+        return default if value is None else value
+
+    def save(self, values: Mapping[str, Any]) -> None:
+        self._later("save", "", dict(values))
+
+    def set(self, key: str, value: Any) -> None:
+        self._later("set", key, value)
+
+    def unset(self, key: str) -> None:
+        self._later("unset", key)
+
+    def clear(self) -> None:
+        self._later("clear", "")
+
+    def _later(self, verb: StateVerb, key: str, value: Any = None) -> None:
+        plain = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))  # as it is now, whatever follows
+        self._changes.append(StateChange(self._owner, verb, key, plain))
 
 
 def _digest(value: Any) -> str:

@@ -35,8 +35,8 @@ MAX_WAIT = 30.0
 """Seconds a call waits for a free isolate."""
 
 _LITERAL = re.compile(
-    r"""\s*return\s+( '(?:[^'\\\r\n]|\\[^\r\nux0-9])*' | "(?:[^"\\\r\n]|\\[^\r\nux0-9])*"
-                    | -?(?:0|[1-9]\d{0,14})(?:\.\d{1,10})? | true | false | null )\s*;?\s*""",
+    r"""return\s+( '(?:[^'\\\r\n]|\\[^\r\nux0-9])*' | "(?:[^"\\\r\n]|\\[^\r\nux0-9])*"
+                    | -?(?:0|[1-9]\d{0,14})(?:\.\d{1,10})? | true | false | null )(?:\s*;)?""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -48,7 +48,7 @@ def run_body(code: str, value: Any, args: Sequence[Any] = (), *, time_limit: flo
 
     Code without `return` gives the value of its last expression. Raises StepError.
     """
-    if (literal := _LITERAL.fullmatch(code)) is not None:
+    if (literal := _LITERAL.fullmatch(code.strip())) is not None:
         return _literal(literal[1])
     kind = "body" if re.search(r"\breturn\b", code) else "script"
     return _run(kind, code, {"value": value, "args": list(args)}, time_limit)

@@ -15,9 +15,12 @@ from typing import Any
 
 from engine.errors import StepError
 
+LONGEST_QUERY = 2_000
+
 Getter = Callable[[Any], Any]
 
-_PIECE = re.compile(r"""\[\s*(?:'([^']*)'|"([^"]*)"|([^\[\]]*?))\s*\]|([^.\[\]]+)|(\.)""")
+# nothing here can match a run of blanks in several ways: paths come with messages, too
+_PIECE = re.compile(r"""\[(?:\s*'([^']*)'\s*|\s*"([^"]*)"\s*|([^\[\]]*))\]|([^.\[\]]+)|(\.)""")
 _PLAIN_QUERY = re.compile(r"\$(?:\.?\[\d+\]|\.\w+|\['[^'\]]*'\])*")
 _NEEDS_JSONPATH = re.compile(r"""\*|\.\.|\[\s*\?|\[[^\]'"]*[:,]""")
 
@@ -31,7 +34,8 @@ def split_path(path: str) -> tuple[str, ...]:
             return (path,)
         end = match.end()
         if match[5] is None:
-            keys.append(next(text for text in match.groups() if text is not None))
+            single, double, bare, plain, _ = match.groups()
+            keys.append(bare.strip() if bare is not None else next(t for t in (single, double, plain) if t is not None))
     return tuple(keys) if end == len(path) else (path,)
 
 
@@ -84,6 +88,8 @@ def compile_query(query: str) -> Getter:
     of what it finds. Raises StepError when the query cannot be read.
     """
     query = query.strip()
+    if len(query) > LONGEST_QUERY:
+        raise StepError(f"a path of {len(query)} characters is too long; {LONGEST_QUERY} are the most", retryable=False)
     if _PLAIN_QUERY.fullmatch(query):
         return compile_path(query[1:])
     if query.startswith("$") or _NEEDS_JSONPATH.search(query):

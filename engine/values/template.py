@@ -34,7 +34,7 @@ from engine.values.registry import Registry
 __all__ = ["Compiled", "FlowVariables", "Frame", "compile_mapping", "compile_properties", "parse_variable"]
 
 MAX_DEPTH = 64
-_PLACEHOLDER = re.compile(r"\{\{\{\s*([^{}]+?)\s*\}\}\}")
+_PLACEHOLDER = re.compile(r"\{\{\{([^{}]*)\}\}\}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VARIABLE = re.compile(r"\$\.([^.\[\]]+)\.([^.\[\]]+)(.*)", re.DOTALL)
 _NOTHING = Literal(None)
@@ -148,7 +148,7 @@ class _Scope:
         parts: list[str | Node] = []
         end = 0
         for match in _PLACEHOLDER.finditer(text):
-            node = self.placeholder(match[1])
+            node = self.placeholder(match[1].strip())
             if node is None:
                 continue
             if match.start() > end:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,12 @@ def children() -> Iterator[Children]:
 
 
 def of_this_process() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if "engine.child" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it ends while we look
+            if "engine.child" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def ended(process: psutil.Process) -> bool:

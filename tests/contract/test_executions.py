@@ -59,8 +59,8 @@ def stop(at: int = MARCH) -> Doc:
         "id": f"stop{at}",
         "created": at,
         "type": "flow-stopped",
-        "flowId": flow,
-        "run": run,
+        "flowId": "f1",
+        "run": RUN,
         "reason": "it stopped",
     }
 

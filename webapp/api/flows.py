@@ -205,7 +205,7 @@ def _if_match() -> int | None:
     """The revision the client started from; -1, which none has, for a tag we never gave."""
     if not request.if_match or request.if_match.star_tag:
         return None
-    tag = next(iter(request.if_match.as_set(include_weak=True)), "")
+    tag = next(iter(request.if_match.as_set(include_weak=True)), "") or ""
     return int(tag) if tag.isdecimal() else -1
 
 

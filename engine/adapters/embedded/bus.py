@@ -26,9 +26,10 @@ from engine.adapters.embedded.database import Database, Rows
 from engine.adapters.embedded.documents import delete_sql, put_sql
 from engine.adapters.embedded.documents import encode as encode_doc
 from engine.adapters.embedded.fairness import RoundRobin
+from engine.adapters.embedded.state import change
 from engine.errors import Unavailable
 from engine.model.message import Message, decode, encode
-from engine.ports import Delivery, LogBatch, Settlement, Write
+from engine.ports import Delivery, LogBatch, Settlement, StateChange, Write
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,8 @@ class SqliteBus:
         encoded = [encode(m) for m in settlement.publishes]
         records = orjson.dumps(settlement.logs, option=orjson.OPT_NON_STR_KEYS) if settlement.logs else None
         # seq is drawn and the work handed over under one lock, so rows become durable in order of seq
+        states = settlement.states
+        work = partial(_change_state, states) if states else None
         with self._lock:
             numbered = [
                 (next(self._seq), m.id, m.flow_id, data) for m, data in zip(settlement.publishes, encoded, strict=True)
@@ -119,7 +122,7 @@ class SqliteBus:
             if records is not None:
                 rows.append((_INSERT_LOG, [(log_seq, records)]))
             last = numbered[-1][0] if numbered else 0
-            return self._db.submit_rows(rows, partial(self._committed, delivery, settlement, last, log_seq))
+            return self._db.submit_rows(rows, partial(self._committed, delivery, settlement, last, log_seq), work)
 
     def _committed(self, delivery: Delivery | None, settlement: Settlement, last_seq: int, log_seq: int) -> None:
         if settlement.publishes or delivery is not None:
@@ -307,6 +310,10 @@ class SqliteBus:
 
     def close(self) -> None:
         self.stop_consuming()
+
+
+def _change_state(changes: list[StateChange], connection: sa.Connection) -> None:
+    change(connection, changes)
 
 
 def _write_rows(write: Write) -> Rows:

@@ -132,14 +132,16 @@ class Database:
         """Run `work` on the writer thread; the future resolves after the commit is on disk."""
         return self._enqueue(_Job(work, ()))
 
-    def submit_rows(self, rows: Sequence[Rows], after: Callable[[], None] | None = None) -> Future[None]:
+    def submit_rows(
+        self, rows: Sequence[Rows], after: Callable[[], None] | None = None, work: Work | None = None
+    ) -> Future[None]:
         """As `submit`, for plain statements: equal ones of a group are executed as one batch, after all `work`.
 
         The order between different statements is kept only where their first parameter is the same text
         (a document put and then deleted). `after` is called on the writer thread once the rows are on
         disk, before the future resolves; it must not raise.
         """
-        return self._enqueue(_Job(None, rows, after))
+        return self._enqueue(_Job(work, rows, after))
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         return self.submit(work).result()
@@ -171,7 +173,7 @@ class Database:
             for job in jobs:
                 result, error = self._perform(connection, job) if job.work else (None, None)
                 results.append((job, result, error))
-                for statement, rows in job.rows:
+                for statement, rows in job.rows if error is None else ():
                     batches.add(statement, rows)
             batches.flush()
             driver.execute("COMMIT")

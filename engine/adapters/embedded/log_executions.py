@@ -150,7 +150,8 @@ def conclude(connection: sa.Connection, rows: Sequence[ExecutionRow]) -> None:
 
 def delete(connection: sa.Connection, before_ms: int | None, flow_ids: Sequence[str], limit: int) -> int:
     """Delete up to `limit` of those ended or untouched since before `before_ms`; the number deleted."""
-    parts, values = ["1"], []
+    parts: list[str] = ["1"]
+    values: list[int | str] = []
     if before_ms is not None:
         parts.append("started < ? AND last < ?")
         values += [before_ms, before_ms]

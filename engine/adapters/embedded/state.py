@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from engine.adapters.embedded.database import Database
 from engine.errors import BadRequest
-from engine.ports import Clock, StateVerb
+from engine.ports import Clock, StateChange, StateVerb
 
 REMEMBER_MS = 3_600_000
 PURGE_ROWS = 2_000
@@ -78,6 +78,12 @@ class SqliteState:
         removed = connection.exec_driver_sql(_PURGE, (now - REMEMBER_MS, PURGE_ROWS)).rowcount
         if removed < PURGE_ROWS:
             self._purge_at = now + PURGE_EVERY_MS
+
+
+def change(connection: sa.Connection, changes: Sequence[StateChange]) -> None:
+    """Changes that are part of a settlement: their redelivery cannot come, so they need no operation id."""
+    for c in changes:
+        _VERBS[c.verb](connection, c.owner, c.key, c.value)
 
 
 def _tables(metadata: sa.MetaData) -> list[sa.Table]:

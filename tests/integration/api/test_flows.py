@@ -94,7 +94,8 @@ def test_every_change_is_a_revision(ann: User) -> None:
     assert late.status_code == 412
     assert (late.json["revision"], late.json["by"]) == (2, ann.name)
     assert ISO.fullmatch(late.json["mtime"])
-    assert ann.put(f"/flows/{flow_id}", {"name": "c"}, headers={"If-Match": '"nonsense"'}).status_code == 412
+    for tag in ('"nonsense"', '""', "bare", 'W/"x"', "\u00b2"):
+        assert ann.put(f"/flows/{flow_id}", {"name": "c"}, headers={"If-Match": tag}).status_code == 412, tag
     assert ann.get(f"/flows/{flow_id}").json["name"] == "b"
     assert ann.put(f"/flows/{flow_id}", {"name": "c"}).status_code == 200
     assert ann.put(f"/flows/{uuid4()}", {"name": "c"}, headers={"If-Match": '"1"'}).status_code == 404

@@ -21,7 +21,7 @@ from engine.services.webhooks import WebhookRequest
 from engine.settings import Settings
 from workers.loop import Workers
 
-LIMIT = 15.0
+LIMIT = 40.0
 
 
 class FakeClock:

@@ -435,3 +435,39 @@ def test_a_lock_that_stays_taken_is_an_error_in_the_end(lab: Lab, make: Make) ->
 
     until(given_up, "an unprocessed message")
     assert "'one'" in lab.unprocessed(flow)[0]["err"]
+
+
+def test_a_polling_trigger_cut_off_by_a_crash_loses_nothing(lab: Lab, make: Make) -> None:
+    """What it has seen becomes durable with what it sent, so the tick that comes again finds the news again."""
+    lab.component(
+        "Polls",
+        """
+        effects = "state"
+        def tick(self, context):
+            known = context.state.get("known") or []
+            news = [n for n in (1, 2, 3) if n not in known]
+            context.state.set("known", known + news)
+            assert context.state.get("known") == [1, 2, 3]
+            assert context.state.load() == {"known": [1, 2, 3]}
+            context.send_array(({"n": n} for n in news), "out")
+            while context.cache_get("block"):
+                time.sleep(0.01)
+        """,
+        inPorts=[],
+        tick=True,
+    )
+    lab.open()
+    lab.platform.cache.set("static:block", True, 600)
+    flow = lab.flow({"polls": make("Polls")})
+    lab.pass_time(0)
+    until(lambda: lab.platform.bus.depth() == 1, "a tick under way")
+    blocked = lab.platform
+    crash(lab)
+    blocked.cache.delete("static:block")
+    lab.open()
+    assert sorted(c["n"] for c in lab.outputs(flow, "polls", 3)) == [1, 2, 3]
+    lab.idle()
+    assert lab.platform.state.load(f"component:{flow}:{lab.ids['polls']}") == {"known": [1, 2, 3]}
+    lab.pass_time(60)
+    lab.idle()
+    assert len(lab.outputs(flow, "polls", 3)) == 3

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from typing import Any
 
 import pytest
 
-from engine.errors import Conflict, Unavailable
+from engine.errors import BadRequest, Conflict, Unavailable
 from engine.ports import Query
 from tests.integration.engine.conftest import Lab, step, until
 
@@ -89,6 +90,26 @@ def test_a_connector_that_is_gone_holds_up_no_other_flow_and_loses_nothing(lab: 
     assert "unknown component test.lab.core.Down" in lab.unprocessed(broken)[0]["err"]
     lab.platform.lifecycle.stop(broken)
     assert stage(lab, broken) == "stopped"
+
+
+def test_code_that_no_longer_loads_stops_its_own_flow_only(lab: Lab) -> None:
+    lab.component("Down", DOWN)
+    lab.open()
+    flow = lab.flow({"hook": step("Hook"), "down": step("Down", ("hook", "out"))})
+    lab.post(flow, "hook", {"n": 1}, enqueue_only=True)
+    until(lambda: timers(lab), "the retry")
+    lab.close()
+    code = lab.folder / "connectors" / "test" / "lab" / "core" / "Down" / "component.py"
+    code.write_text("class Down(:\n")
+    for name in [name for name in sys.modules if name.endswith(".test.lab.core.Down.component")]:
+        del sys.modules[name]
+    lab.open()
+    assert lab.pass_time(10) == 1
+    assert "SyntaxError" in lab.unprocessed(flow)[0]["err"]
+    lab.platform.lifecycle.stop(flow)
+    with pytest.raises(BadRequest, match="SyntaxError"):
+        lab.platform.lifecycle.start(flow)
+    assert stage(lab, flow) == "stopped"
 
 
 def test_a_stop_that_a_fault_cut_short_can_be_repeated_and_is_taken_up_again(

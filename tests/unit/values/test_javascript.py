@@ -58,6 +58,12 @@ def test_what_is_not_quite_a_literal_is_run(code: str) -> None:
     assert run_body(code, None) == "A"
 
 
+def test_what_is_nearly_a_literal_costs_no_more_than_its_length() -> None:
+    with pytest.raises(StepError, match="SyntaxError"):
+        run_body("return 1" + " " * 100_000 + "x x", None)
+    assert run_body("  return 1" + " " * 1000 + "; \n", None) == 1
+
+
 @pytest.mark.parametrize(
     "code,reason",
     [

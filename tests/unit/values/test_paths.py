@@ -130,3 +130,13 @@ def test_every_key_can_be_reached_by_its_own_text_unless_an_inner_path_hides_it(
     for key, item in value.items():
         found = compile_path(key)(value)
         assert found == item or found in value.values() or split_path(key) == ()
+
+
+@pytest.mark.parametrize("path", ["[" + " " * 100_000, "[ 'a" * 50_000, "[" * 100_000, "." * 100_000])
+def test_a_path_costs_no_more_than_its_length(path: str) -> None:
+    assert split_path(path) == (path,) or set(path) == {"."}
+
+
+def test_a_query_has_a_greatest_length() -> None:
+    with pytest.raises(StepError, match="too long"):
+        compile_query("$" + "[" * 100_000)

@@ -116,6 +116,11 @@ def test_white_space_inside_the_braces_does_not_matter() -> None:
     assert value(f"{{{{{{ {V} }}}}}}", path(".list")) == OUTPUT["list"]
 
 
+@pytest.mark.parametrize("text", ["{{{" + " " * 100_000, "{{{ " * 50_000, "{{{   }}}", "{{{}}}"])
+def test_braces_without_an_end_or_anything_in_them_are_text_whatever_their_length(text: str) -> None:
+    assert compile_mapping({"a": text}, {}, REGISTRY).evaluate(FRAME) == {"a": text}
+
+
 @pytest.mark.parametrize(
     "raw,expected",
     [

@@ -16,7 +16,8 @@ import orjson
 
 NAN = math.nan
 
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# each part can match in one way only: texts come from anybody, and trying ways takes the square of their length
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _RADIX = re.compile(r"0([xXoObB])([0-9a-fA-F]+)")
 _BASES = {"x": 16, "o": 8, "b": 2}
 _FORMATS = (
@@ -66,14 +67,21 @@ def number(value: Any) -> float:
     text = (value if isinstance(value, str) else script_text(value)).strip()
     if not text:
         return 0
-    if _DECIMAL.fullmatch(text):
+    if is_decimal(text):
         return int(text) if text.lstrip("+-").isdigit() and len(text) < 16 else float(text)
     if radix := _RADIX.fullmatch(text):
         try:
-            return int(radix[2], _BASES[radix[1].lower()])
+            return float(int(radix[2], _BASES[radix[1].lower()]))
         except ValueError:
             return NAN
+        except OverflowError:
+            return math.inf
     return {"Infinity": math.inf, "+Infinity": math.inf, "-Infinity": -math.inf}.get(text, NAN)
+
+
+def is_decimal(text: str) -> bool:
+    """Whether a text is a number as people write it: `12`, `-1.5`, `.5`, `1e3`."""
+    return _DECIMAL.fullmatch(text) is not None
 
 
 def moment(value: Any) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from charset_normalizer import from_bytes
 
+from connectors.appmixer.utils._kit.convert import is_decimal
 from connectors.appmixer.utils._kit.csv_line import line_of
 from engine.sdk import Context, StepError
 
@@ -28,7 +28,6 @@ ROWS_PER_EXTENSION = 1_000
 EXACT = 2**53  # beyond it JSON numbers lose digits, so such a cell stays text
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 csv.field_size_limit(64 * 1024 * 1024)
 
@@ -104,7 +103,7 @@ def typed(cell: str, *, numbers: bool, booleans: bool) -> Any:
     """The cell as number or boolean when it looks like one and that is wanted."""
     if booleans and cell in ("true", "false"):
         return cell == "true"
-    if numbers and _NUMBER.fullmatch(cell):
+    if numbers and is_decimal(cell):
         value = float(cell)
         if abs(value) < EXACT:
             return int(value) if value.is_integer() else value

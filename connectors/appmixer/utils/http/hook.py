@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from connectors.appmixer.utils._kit.inputs import flag
+from connectors.appmixer.utils.http.hook_form import form
 from engine.sdk import Context
 
 PARTS = ("method", "data", "query", "headers", "hostname")
+ASKED_FOR = ("rawBody", "claims")
+"""What a call has only when the settings of the trigger ask for it."""
 
 
 def deliver(context: Context, port: str) -> None:
     """Emit the call. Unless a later step shall answer it, its data goes back to the caller at once."""
     call = context.messages["webhook"].content
-    context.send({name: call.get(name) for name in PARTS}, port)
+    parts = {name: call.get(name) for name in PARTS}
+    context.send({**parts, **{name: call[name] for name in ASKED_FOR if name in call}}, port)
     if flag(context.properties.get("immediateResponse"), default=True):
         context.respond(call.get("data"))
 
@@ -37,5 +41,6 @@ def inspector(context: Context) -> dict[str, Any]:
                 "index": 2,
                 "defaultValue": True,
             },
+            **form(3),
         }
     }

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import orjson
 import pytest
 
+from connectors.appmixer.utils.http.hook_form import FORM, form, schema
+from engine.rules import webhook_settings
 from engine.sdk import CancelError, StepError
 from tests.connectors.recorder import Recorder, manifest, run
 from tests.connectors.world import World
@@ -45,6 +48,37 @@ def test_the_form_shows_the_address(type: str, port: str) -> None:
     assert form["inputs"]["url"]["defaultValue"] == "https://headrace.test/flows/flow-1/components/c1"
     assert form["inputs"]["url"]["readonly"] is True
     assert form["inputs"]["immediateResponse"]["defaultValue"] is True
+
+
+@pytest.mark.parametrize("type, port", TRIGGERS)
+def test_what_the_settings_ask_for_is_handed_on(type: str, port: str) -> None:
+    call = {**CALL, "rawBody": '{"a":[1]}', "claims": {"sub": "me"}}
+    assert run(HTTP + type, {"webhook": call}).sent == [(port, call)]
+    offered = next(p for p in manifest(HTTP + type).out_ports if p.name == port).options
+    assert {"rawBody", "claims"} <= {option["value"] for option in offered}
+
+
+@pytest.mark.parametrize("type, port", TRIGGERS)
+def test_the_settings_of_the_engine_are_in_manifest_and_form(type: str, port: str) -> None:
+    found = manifest(HTTP + type)
+    assert found.webhook_settings
+    assert found.properties_schema is not None
+    for name in FORM:
+        assert found.properties_schema["properties"][name] == schema(name)
+    inputs = found.raw["properties"]["inspector"]["inputs"]
+    if "source" in inputs.get("url", {}):
+        inputs = run(HTTP + type, properties={"generateInspector": True}).sent[0][1]["inputs"]
+    assert {name: field for name, field in inputs.items() if name in FORM} == form(len(inputs) - len(FORM) + 1)
+    assert [field["index"] for field in inputs.values()] == list(range(1, len(inputs) + 1))
+    assert inputs["checkSecret"]["type"] == "password"
+
+
+def test_the_engine_reads_all_settings_of_the_form() -> None:
+    source = inspect.getsource(webhook_settings)
+    assert [name for name in FORM if f'"{name}"' not in source] == []
+    options = {name: [o["value"] for o in field.get("options", ())] for name, field in FORM.items()}
+    assert tuple(options["check"]) == webhook_settings.CHECKS
+    assert tuple(options["checkHash"]) == webhook_settings.HASHES
 
 
 @pytest.mark.parametrize("content", [{"any": 1}, "text", None, [1]])

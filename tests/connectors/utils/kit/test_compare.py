@@ -162,3 +162,15 @@ def test_texts_of_values() -> None:
     assert as_text("x") == "x"
     assert script_text(True) == "true"
     assert script_text([1, [2, 3], {"a": 1}]) == "1,2,3,[object Object]"
+
+
+def test_the_length_of_a_text_costs_no_more_than_its_length() -> None:
+    """Texts come from whoever calls a webhook: 20,000 digits once held the whole process up for half a minute."""
+    assert math.isnan(number("1" * 300_000 + "x"))
+    assert math.isnan(number("1" * 300_000 + "." + "1" * 300_000 + "e1x"))
+    assert number("0x" + "f" * 300_000) == math.inf
+    assert not compare.loose_equal("1" * 300_000 + "x", 1)
+
+
+def test_only_plain_digits_are_digits() -> None:
+    assert math.isnan(number("\u0661\u0662"))

@@ -14,7 +14,7 @@ CLOSE = "headrace.close"
 def create() -> Flask:
     """The application; `app.extensions[CLOSE]` drains its workers and closes its files."""
     config = settings.load()
-    json_log.configure(config.log_level)
+    json_log.configure(config.log_level, config.masked_fields)
     platform = wiring.build(config)
     app = create_app(platform)
     workers = Workers(platform) if config.workers else None

@@ -57,7 +57,7 @@ def worker(roles: tuple[str, ...]) -> None:
     from workers.loop import ROLES, Workers, run_until_signal
 
     config = settings.load()
-    json_log.configure(config.log_level)
+    json_log.configure(config.log_level, config.masked_fields)
     platform = wiring.build(config)
     try:
         run_until_signal(Workers(platform, roles or ROLES))

@@ -12,12 +12,13 @@ import signal
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 
 import app as entry
 from cli.one_core import keep_to_one_core
 from engine.errors import HeadraceError
-from engine.settings import Settings
+from engine.settings import Settings, SettingsError
 from engine.wiring import public_url
 
 KEEP_ALIVE = 75
@@ -87,6 +88,17 @@ def _ended(_arbiter: Any, worker: Any) -> None:
         close()
 
 
+class SteadyArbiter(Arbiter):
+    """gunicorn gives up for good when its process ends with the status 3 or 4, taking it for one that could
+    not start. A connector may end the process with any status; ours are ones nobody chooses."""
+
+    WORKER_BOOT_ERROR = 213
+    APP_LOAD_ERROR = 214
+
+
 def serve(settings: Settings) -> None:
     """Does not return; ends with the process on SIGTERM or SIGINT."""
-    Server(settings).run()  # type: ignore[no-untyped-call]
+    try:
+        SteadyArbiter(Server(settings)).run()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise SettingsError(f"the server did not start: {error}") from error

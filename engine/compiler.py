@@ -18,6 +18,7 @@ from engine.errors import BadRequest
 from engine.model.flow import Descriptor, ErrorHandling, StepSpec
 from engine.model.manifest import InPort, Manifest
 from engine.rules.links import ERROR_PORT, Problem, problems
+from engine.rules.masking import DEFAULT_FIELDS, SHORTEST_SECRET, Logging, PayloadMode, logging_of
 from engine.rules.webhook_settings import read_settings
 from engine.sdk import Component
 from engine.values.registry import Registry
@@ -39,6 +40,9 @@ class ComponentType(Protocol):
     def behaviour(self) -> Component: ...
     @property
     def trusted(self) -> bool: ...
+    @property
+    def password_fields(self) -> frozenset[str]:
+        """Names of the fields its manifest and its service's auth form declare as passwords."""
 
 
 Lookup = Callable[[str], ComponentType | None]
@@ -53,6 +57,7 @@ class Step:
     `targets`: out port → ((component id, in port), …).
     `needs`: outputs of earlier steps that this step or anything after it reads.
     `external`: calls the world outside (design.md §4.4).
+    `logging`: what the run log may hold of its contents.
     """
 
     id: str
@@ -70,6 +75,15 @@ class Step:
     validators: dict[str, jsonschema_rs.Validator | None]
     targets: dict[str, tuple[tuple[str, str], ...]]
     needs: frozenset[Output] | None
+    logging: Logging
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """`masked`: names of fields and headers that hold secrets in any component; `payloads`: which contents are kept."""
+
+    masked: frozenset[str] = frozenset(DEFAULT_FIELDS)
+    payloads: PayloadMode = "always"
 
 
 @dataclass(slots=True)
@@ -83,17 +97,20 @@ class Plan:
     inline: frozenset[str]
 
 
-_validators: dict[bytes, jsonschema_rs.Validator] = {}
+_validators: dict[tuple[bytes, bool], jsonschema_rs.Validator] = {}
 
 
-def validator(schema: Mapping[str, Any] | None) -> jsonschema_rs.Validator | None:
-    """Compiled once per distinct schema. A schema that cannot be compiled validates nothing (engine.md §2)."""
+def validator(schema: Mapping[str, Any] | None, *, secret: bool = False) -> jsonschema_rs.Validator | None:
+    """Compiled once per distinct schema. A schema that cannot be compiled validates nothing (engine.md §2).
+
+    `secret`: its messages do not repeat the values they complain of.
+    """
     if not schema:
         return None
-    key = orjson.dumps(schema)
+    key = orjson.dumps(schema), secret
     if key not in _validators:
         try:
-            _validators[key] = jsonschema_rs.Draft7Validator(_lenient(schema))
+            _validators[key] = jsonschema_rs.Draft7Validator(_lenient(schema), mask="the value" if secret else None)
         except (jsonschema_rs.ValidationError, ValueError):
             _validators[key] = jsonschema_rs.Draft7Validator({})
     return _validators[key]
@@ -158,6 +175,7 @@ def check(descriptor: Descriptor, lookup: Lookup, accounts: Mapping[str, str | N
 
 
 def _wrong_properties(step: StepSpec, manifest: Manifest) -> list[Problem]:
+    # `check` is for the flow's owner, who knows the values; its problems are not logged
     if (check := validator(manifest.properties_schema)) is None:
         return []
     given = dict(with_defaults(step.properties, manifest.properties_schema))
@@ -192,7 +210,12 @@ def _wrong_webhook(step: StepSpec, manifest: Manifest) -> list[Problem]:
     return []
 
 
-def compile_flow(descriptor: Descriptor, lookup: Lookup, registry: Registry) -> Plan:
+def compile_flow(
+    descriptor: Descriptor,
+    lookup: Lookup,
+    registry: Registry,
+    privacy: Privacy = Privacy(),
+) -> Plan:
     """Raises BadRequest when a component is unknown, has no usable code, or a mapping cannot be compiled.
 
     Call `check` first for everything else.
@@ -203,10 +226,12 @@ def compile_flow(descriptor: Descriptor, lookup: Lookup, registry: Registry) -> 
         component = lookup(spec.type)
         if component is None:
             raise BadRequest(f"flow.{spec.id}.type: unknown component {spec.type}")
-        steps[spec.id] = _compile_step(spec, component, targets.get(spec.id, {}), registry)
+        steps[spec.id] = _compile_step(spec, component, targets.get(spec.id, {}), registry, privacy)
     reads = {cid: _reads(step) for cid, step in steps.items()}
     _liveness(steps, reads)
     every = EVERYTHING if any(r is None for r in reads.values()) else frozenset().union(*filter(None, reads.values()))
+    if every is not EVERYTHING:
+        every = frozenset(output for output in every if output[0] not in steps or not steps[output[0]].disabled)
     return Plan(steps, every, _inline(steps))
 
 
@@ -221,12 +246,17 @@ def _targets(descriptor: Descriptor) -> dict[str, dict[str, tuple[tuple[str, str
 
 
 def _compile_step(
-    spec: StepSpec, component: ComponentType, targets: dict[str, tuple[tuple[str, str], ...]], registry: Registry
+    spec: StepSpec,
+    component: ComponentType,
+    targets: dict[str, tuple[tuple[str, str], ...]],
+    registry: Registry,
+    privacy: Privacy,
 ) -> Step:
-    manifest = component.manifest
-    ports = _port_rules(manifest)
+    manifest, secrets = component.manifest, component.password_fields
+    ports = _port_rules(manifest, secret=bool(secrets))
     inputs = {}
-    for port_name, senders in spec.source.items():
+    # a disabled step passes on what comes as it is (engine.md §4): nothing is mapped, checked or read from it
+    for port_name, senders in () if spec.disabled else spec.source.items():
         port = manifest.in_port(port_name)
         if port is None or port.bare:
             continue
@@ -252,9 +282,12 @@ def _compile_step(
         ),
         links=_links(spec) if manifest.fire_patterns else (),
         inputs=inputs or _NO_INPUTS,
-        validators=ports.validators,
+        validators={} if spec.disabled else ports.validators,
         targets=targets,
         needs=frozenset(),
+        logging=logging_of(
+            secrets | privacy.masked if secrets else privacy.masked, privacy.payloads, _secret_values(spec, secrets)
+        ),
     )
 
 
@@ -271,19 +304,24 @@ _NO_INPUTS: dict[tuple[str, str, str], Compiled] = {}
 _port_rules_of: dict[str, _PortRules] = {}
 
 
-def _port_rules(manifest: Manifest) -> _PortRules:
+def _port_rules(manifest: Manifest, *, secret: bool) -> _PortRules:
     known = _port_rules_of.get(manifest.name)
     if known is None or known.manifest is not manifest:
         known = _port_rules_of[manifest.name] = _PortRules(
             manifest,
             {port.name: text_fields(port) for port in manifest.in_ports},
-            {port.name: validator(port.schema) for port in manifest.in_ports},
+            {port.name: validator(port.schema, secret=secret) for port in manifest.in_ports},
         )
     return known
 
 
 def _links(spec: StepSpec) -> tuple[tuple[str, str, str], ...]:
     return tuple((p, s, o) for p, senders in spec.source.items() for s, outs in senders.items() for o in outs)
+
+
+def _secret_values(spec: StepSpec, names: frozenset[str]) -> frozenset[str]:
+    given = (spec.properties.get(name) for name in names)
+    return frozenset(text for text in given if isinstance(text, str) and len(text) >= SHORTEST_SECRET)
 
 
 def _reads(step: Step) -> frozenset[Output] | None:
@@ -360,4 +398,4 @@ def trim(scope: dict[str, dict[str, Any]], needs: frozenset[Output] | None) -> d
     return result
 
 
-__all__ = ["ERROR_PORT", "Plan", "Step", "check", "compile_flow", "trim", "validator"]
+__all__ = ["ERROR_PORT", "Plan", "Privacy", "Step", "check", "compile_flow", "trim", "validator"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import HeadraceError
+from engine.rules.masking import DEFAULT_FIELDS
 
 PREFIX = "HEADRACE_"
 
@@ -71,6 +72,9 @@ class Settings:
         True, "Keep the serving process on one core at a time, the least busy: hand-overs between threads cost less."
     )
     streams: int = _setting(200, "Live browser streams per process; beyond it pages poll.")
+    masked_fields: tuple[str, ...] = _setting(
+        DEFAULT_FIELDS, "Names of headers and fields whose values no log keeps, by comma."
+    )
     log_data_messages: bool = _setting(
         True, "False: the run log keeps no message contents (LOG_COMPONENT_DATA_MESSAGE)."
     )

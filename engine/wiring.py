@@ -66,6 +66,7 @@ from engine.services.repetitions import Repetitions
 from engine.services.replays import Replays
 from engine.services.replies import Replies
 from engine.services.retention import Retention
+from engine.services.secrecy import Secrecy
 from engine.services.stores import StoreService
 from engine.services.suspects import Suspects
 from engine.services.timers import Timers
@@ -173,7 +174,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         signup=settings.signup,
     )
     modifiers = Modifiers(documents=documents, cache=cache)
-    plans = Plans(documents, cache, catalogue.get, modifiers.registry, url)
+    plans = Plans(documents, cache, catalogue.get, modifiers.registry, url, settings.masked_fields)
+    secrecy = Secrecy(catalogue.get, settings.masked_fields)
     metrics = Metrics()
 
     def service_config(service: str) -> Mapping[str, Any]:
@@ -303,6 +305,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         clock=clock,
         lookup=catalogue.get,
         lifecycle=lifecycle,
+        secrecy=secrecy,
         limit=settings.flow_bytes,
     )
     metrics.gauge("headrace_queue_messages", "Messages waiting or in flight.", lambda: bus.depth())
@@ -345,7 +348,13 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         logs=Logs(log_index=log_index, flows=flows),
         executions=executions,
         unprocessed=Unprocessed(
-            documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index, cancelled=cancelled
+            documents=documents,
+            bus=bus,
+            clock=clock,
+            plans=plans,
+            log_index=log_index,
+            cancelled=cancelled,
+            secrecy=secrecy,
         ),
         modifiers=modifiers,
         components=components,

@@ -34,6 +34,8 @@ def shown(default: Any) -> str:
     """A default as docs/settings.md writes it."""
     if default in ("", (), Path()):
         return "–"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

@@ -15,8 +15,8 @@ PACKAGES = ("engine", "workers", "webapp", "cli", "connectors")
 # What a part of the engine may import of the engine, most specific prefix first.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("engine.errors", ()),
-    ("engine.settings", ("engine.errors",)),
-    ("engine.json_log", ("engine.model",)),
+    ("engine.settings", ("engine.errors", "engine.rules")),
+    ("engine.json_log", ("engine.model", "engine.rules")),
     ("engine.child", ("engine.errors",)),
     ("engine.model", ("engine.errors", "engine.model")),
     ("engine.values", ("engine.errors", "engine.model", "engine.values")),

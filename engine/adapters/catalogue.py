@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from engine.errors import BadRequest, NotFound
-from engine.model.manifest import Manifest, read_manifest
+from engine.model.manifest import Manifest, password_fields, read_manifest
 from engine.sdk import Component, Quota
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,9 @@ class ComponentType:
     manifest: Manifest
     folder: Path
     root: Path
+    auth: Callable[[str], AuthModule | None] = field(repr=False)
     _behaviour: Component | None = field(default=None, repr=False)
+    _password_fields: frozenset[str] | None = field(default=None, repr=False)
 
     @property
     def trusted(self) -> bool:
@@ -66,6 +68,16 @@ class ComponentType:
                 raise BadRequest(f"{self.manifest.name}: component.py has no class {self.folder.name}(Component)")
             self._behaviour = cls()
         return self._behaviour
+
+    @property
+    def password_fields(self) -> frozenset[str]:
+        """Names of the fields its manifest and its service's auth form declare as passwords."""
+        if self._password_fields is None:
+            service = self.manifest.auth_service
+            form = self.auth(service) if service else None
+            secret = {name for name, given in (form.fields if form else {}).items() if given.get("type") == "password"}
+            self._password_fields = password_fields(self.manifest.raw) | secret
+        return self._password_fields
 
 
 class Catalogue:
@@ -93,7 +105,7 @@ class Catalogue:
             elif path.name == "module.json":
                 self._modules[where.replace("/", ".")] = raw
             elif path.name == "component.json":
-                component = ComponentType(read_manifest(raw, where), path.parent, root)
+                component = ComponentType(read_manifest(raw, where), path.parent, root, self.auth)
                 self._types[component.manifest.name] = component
                 self._by_path[where.replace("/", ".")] = component
 

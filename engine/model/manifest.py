@@ -92,6 +92,25 @@ def read_manifest(raw: Any, path: str = "") -> Manifest:
     return manifest
 
 
+def password_fields(manifest: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the fields a component.json declares as passwords: an inspector input of type "password", a
+    schema with format "password", of properties, in ports and out ports, at any depth."""
+    found: set[str] = set()
+    waiting: list[Any] = [manifest.get(key) for key in ("properties", "inPorts", "outPorts")]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            for name, item in node.items():
+                if isinstance(item, Mapping) and "password" in (item.get("type"), item.get("format")):
+                    # an option of an out port has its name beside its schema: {value, schema}
+                    option = name == "schema" and isinstance(node.get("value"), str)
+                    found.add(str(node["value"]).rpartition(".")[2] if option else str(name))
+                waiting.append(item)
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return frozenset(found)
+
+
 def _read(raw: Mapping[str, Any], path: str, wrong: Wrong) -> Manifest:
     name = _name(raw, wrong)
     ins, outs = _ports(raw, wrong)

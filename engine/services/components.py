@@ -10,6 +10,7 @@ from engine.errors import BadRequest, NotFound
 from engine.model.flow import ErrorHandling
 from engine.model.message import Message, new_id
 from engine.ports import Clock, Doc, Documents
+from engine.rules.masking import logging_of
 from engine.sdk import Incoming
 from engine.services.context import StepContext
 from engine.services.plans import RunningFlow
@@ -96,7 +97,7 @@ class Components:
         empty = compile_properties({}, {}, builtin_registry())
         step = Step(
             component_id, manifest.name, manifest.label, manifest, component.behaviour, True, component.trusted,
-            False, ErrorHandling(), empty, (), {}, {}, {}, frozenset(),
+            False, ErrorHandling(), empty, (), {}, {}, {}, frozenset(), logging_of(component.password_fields),
         )  # fmt: skip
         return running, step
 

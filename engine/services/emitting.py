@@ -71,7 +71,7 @@ def records_of(
     result = []
     for n, emission in enumerate(emissions, first + 1):
         doc = record(message, step, n, now, emission.text if contents else "", "out", emission.port)
-        if contents and "cut" in doc and (key := payloads.key_of(emission.content)) is not None:
+        if contents and "cut" in doc and "masked" not in doc and (key := payloads.key_of(emission.content)) is not None:
             doc["payload"] = key
         result.append(doc)
     return result

@@ -47,7 +47,7 @@ class Failing:
     ) -> Emission | None:
         """Log the try and decide. Returns what the error port emits, if that is what is to happen."""
         now = self._clock.now()
-        described = describe(error)
+        described = describe(error, step, [incoming.content for incoming in inputs.values()])
         contents = {port: incoming.content for port, incoming in inputs.items()} or {message.port: message.content}
         outcome.logs.append(failure(message, step, now, described, contents if self._log_contents else {}))
         outcome.failures.append({"message": message, "error": described, "step": step})

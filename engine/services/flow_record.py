@@ -35,6 +35,10 @@ SCHEMA: dict[str, Any] = {
         "originFlowId": _TEXT,
         "templateId": _TEXT,
         "componentIdMap": _OBJECT,
+        "payloads": {
+            "enum": ["always", "errors", "never", None],
+            "description": "Which contents the run log keeps: all, those of failed tries, or none.",
+        },
         "unlinked": {**_OBJECT, "description": "Values of in ports without a link."},
         "maxConcurrency": {
             "type": ["integer", "null"],

@@ -22,6 +22,7 @@ from engine.rules.cloning import clone_descriptor
 from engine.services import flow_record
 from engine.services.flow_record import ID, derived, read_changes
 from engine.services.plans import CHANGED
+from engine.services.secrecy import Secrecy, restored
 from engine.services.state_view import component_owner, flow_owner
 
 ROUNDS = 10
@@ -58,6 +59,7 @@ class Flows:
         clock: Clock,
         lookup: Lookup,
         lifecycle: Stopper,
+        secrecy: Secrecy,
         limit: int,
     ) -> None:
         self._documents = documents
@@ -67,13 +69,22 @@ class Flows:
         self._clock = clock
         self._lookup = lookup
         self._lifecycle = lifecycle
+        self._secrecy = secrecy
         self._limit = limit
 
     # -- reading
 
     def get(self, flow_id: str, caller: Caller, permission: str = "read") -> Doc:
-        """The record. Raises NotFound for strangers, Forbidden for those who may see it but not do this."""
-        return dict(acl.require(self._documents.get("flows", flow_id), caller, permission, flow_id))
+        """The record, its passwords masked unless it is the caller's own.
+
+        Raises NotFound for strangers, Forbidden for those who may see it but not do this.
+        """
+        return self._shown(
+            dict(acl.require(self._documents.get("flows", flow_id), caller, permission, flow_id)), caller
+        )
+
+    def _shown(self, record: Doc, caller: Caller) -> Doc:
+        return record if record.get("userId") == caller.user_id else self._secrecy.for_others(record)
 
     def list(self, query: Query, caller: Caller, shared_for: tuple[str, ...] = ()) -> list[Doc]:
         """Own and shared flows, newest change first unless sorted. An administrator's filter on userId reaches all.
@@ -87,7 +98,7 @@ class Flows:
             query = replace(query, include=tuple(dict.fromkeys((*query.include, *needed))))
         exclude = tuple(name for name in query.exclude if name not in needed)
         query = replace(query, exclude=exclude, sort=query.sort or (("mtime", -1),))
-        return self._documents.find("flows", query)
+        return [self._shown(record, caller) for record in self._documents.find("flows", query)]
 
     def count(self, query: Query, caller: Caller, shared_for: tuple[str, ...] = ()) -> int:
         return self._documents.count("flows", replace(self._visible(query, caller, shared_for), limit=None, offset=0))
@@ -157,7 +168,10 @@ class Flows:
             stored = dict(acl.require(stored, caller, "write", flow_id))
             if if_match is not None and if_match != stored["revision"]:
                 raise _overtaken(stored)
-            changes = self._difference(stored, read_changes(body, self._limit))
+            given = read_changes(body, self._limit)
+            if stored["userId"] != caller.user_id and "flow" in given:
+                given["flow"] = restored(given["flow"], stored["flow"])
+            changes = self._difference(stored, given)
             if not changes:
                 return stored
             running = stored["stage"] != "stopped"

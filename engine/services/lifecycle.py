@@ -26,6 +26,9 @@ from engine.values.template import Frame
 
 log = logging.getLogger(__name__)
 
+HOOK_TRIES = 3
+"""How often the stop hooks of a flow are called anew after the process died in the middle."""
+
 LEASE_MS = 600_000
 KEPT_ON_STOP = 10_000
 """Waiting messages of a stopped flow that become unprocessed messages; beyond it only their number is kept."""
@@ -163,7 +166,7 @@ class Lifecycle:
     def _log_failure(
         self, running: RunningFlow, step: Step, hook: str, error: Exception, settlement: Settlement
     ) -> None:
-        described = describe(error)
+        described = describe(error, step)
         line = self._log_line(running, f"{hook} of {step.label} failed: {described['message']}")
         settlement.logs.append(
             {
@@ -232,7 +235,9 @@ class Lifecycle:
         settlement.logs.append(flow_stopped(running.id, running.run, self.clock.now(), STOPPED["message"]))
         self.bus.settle(None, settlement).result()
         self._clean(running)
-        self.documents.update("flows", running.id, {"stage": "stopped", "stopped": self.clock.now(), "lease": None})
+        self.documents.update(
+            "flows", running.id, {"stage": "stopped", "stopped": self.clock.now(), "lease": None, "resumes": None}
+        )
         self.cache.publish(CHANGED, running.id)
 
     def _prepared(self, record: Doc) -> RunningFlow:
@@ -285,8 +290,11 @@ class Lifecycle:
                 continue
             extra = {"action": "stage_resumed", "flowId": record["_id"]}
             log.warning("flow %s was left %s", record["_id"], record["stage"], extra=extra)
+            tries = (record.get("resumes") or 0) + 1
+            self.documents.update("flows", record["_id"], {"resumes": tries})
             try:
-                self._finish_stop(record)
+                # a stop hook that kills its process must not do so at every start
+                self._finish_stop(record if tries <= HOOK_TRIES else {**record, "flow": {}})
             except HeadraceError as error:
                 log.warning("flow %s cannot be stopped yet: %s", record["_id"], error, extra=extra)
             else:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.compiler import Lookup, Plan, compile_flow
+from engine.compiler import Lookup, Plan, Privacy, compile_flow
 from engine.errors import NotFound
 from engine.model.flow import read_descriptor
 from engine.ports import Cache, Documents
+from engine.rules.masking import DEFAULT_FIELDS, PayloadMode
 from engine.services.modifiers import CHANGED as MODIFIERS_CHANGED
 from engine.values.registry import Registry
 from engine.values.template import FlowVariables
@@ -35,6 +36,7 @@ class RunningFlow:
     accounts: Mapping[str, str]
     plan: Plan
     max_concurrency: int | None = None
+    payload_mode: PayloadMode | None = None
     active: bool = True
     used: bool = field(default=True, repr=False)
     doors: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -55,11 +57,13 @@ class Plans:
         lookup: Lookup,
         registry: Callable[[], Registry],
         webhook_base: str,
+        masked: Iterable[str] = DEFAULT_FIELDS,
     ) -> None:
         self._documents = documents
         self._lookup = lookup
         self._registry = registry
         self._base = webhook_base
+        self._masked = frozenset(masked)
         self._running: OrderedDict[str, RunningFlow] = OrderedDict()
         self._old: OrderedDict[tuple[str, int], Plan] = OrderedDict()
         self._lock = threading.Lock()
@@ -127,8 +131,9 @@ class Plans:
             user_id=record["userId"],
             variables=self.variables(record),
             accounts=record.get("accounts") or {},
-            plan=self._compile(record.get("flow")),
             max_concurrency=record.get("maxConcurrency"),
+            payload_mode=record.get("payloads"),
+            plan=self._compile(record.get("flow"), record.get("payloads")),
         )
 
     def variables(self, record: Mapping[str, Any]) -> FlowVariables:
@@ -140,8 +145,9 @@ class Plans:
             webhook_base=f"{self._base}/flows/{record['_id']}/components/",
         )
 
-    def _compile(self, flow: Any) -> Plan:
-        return compile_flow(read_descriptor(flow or {}), self._lookup, self._registry())
+    def _compile(self, flow: Any, payloads: PayloadMode | None) -> Plan:
+        privacy = Privacy(self._masked, payloads or "always")
+        return compile_flow(read_descriptor(flow or {}), self._lookup, self._registry(), privacy)
 
     def plan(self, running: RunningFlow, revision: int) -> Plan:
         """The plan a message was made for; the newest if that revision is no longer kept."""
@@ -150,7 +156,7 @@ class Plans:
         key = (running.id, revision)
         if (plan := self._old.get(key)) is None:
             record = self._documents.get("revisions", f"{running.id}:{revision}")
-            plan = self._compile(record["flow"]) if record else running.plan
+            plan = self._compile(record["flow"], running.payload_mode) if record else running.plan
             with self._lock:
                 self._old[key] = plan
                 while len(self._old) > KEPT // 10:

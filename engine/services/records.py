@@ -13,6 +13,8 @@ from engine.errors import HeadraceError
 from engine.model.message import REPLAY_OF, Message, derived_id, encode
 from engine.model.times import iso
 from engine.ports import Doc, Write
+from engine.rules.links import ERROR_PORT
+from engine.rules.masking import Logging, hide
 from engine.rules.retry import error_code
 
 LONGEST = 64 * 1024
@@ -28,7 +30,14 @@ def as_text(value: Any) -> str:
 
 
 def record(message: Message, step: Step, n: object, now: int, text: str, port_type: str, port: str) -> Doc:
-    """One line of the run log: `n` tells the records of one call apart (design.md §4.5)."""
+    """One line of the run log: `n` tells the records of one call apart (design.md §4.5).
+
+    `text` is masked, and left out when the flow keeps no contents; `masked` tells that it is not what was sent.
+    """
+    logging = step.logging
+    if not logging.keep and port_type in ("in", "out") and not (logging.keep_failed and port == ERROR_PORT):
+        text = ""
+    shown = logging.text(text)
     doc = {
         "id": f"{message.id}.{message.attempt}.{n}",
         "created": now,
@@ -41,18 +50,40 @@ def record(message: Message, step: Step, n: object, now: int, text: str, port_ty
         "senderId": message.sender_id if port_type == "in" else step.id,
         "correlationId": message.correlation_id,
         "flowId": message.flow_id,
-        "msg": text,
+        "msg": shown,
     }
-    if len(text) > LONGEST:
-        doc["msg"] = text[:LONGEST]
-        doc["cut"] = len(text)
+    if shown is not text:
+        doc["masked"] = True
+    if len(shown) > LONGEST:
+        doc["msg"] = shown[:LONGEST]
+        doc["cut"] = len(shown)
     if message.extra and REPLAY_OF in message.extra:
         doc[REPLAY_OF] = message.extra[REPLAY_OF]
     return doc
 
 
-def describe(error: BaseException) -> dict[str, Any]:
-    """An error as people and programs see it: no local paths, and a stack only of what was not expected."""
+def describe(error: BaseException, step: Step | None = None, inputs: Any = None) -> dict[str, Any]:
+    """An error as people and programs see it: no local paths, and a stack only of what was not expected.
+
+    With its step, secrets are masked: by the names of their fields, and the values such fields of `inputs` hold.
+    """
+    described = _described(error)
+    if step is None:
+        return described
+    logging = step.logging
+    secrets = logging.masker.secrets(inputs)
+    return {key: _without(value, logging, secrets) for key, value in described.items()}
+
+
+def _without(value: Any, logging: Logging, secrets: set[str]) -> Any:
+    if isinstance(value, str):
+        return hide(logging.text(value), secrets)
+    text = as_text(value)
+    masked = hide(logging.text(text), secrets)
+    return value if masked == text else orjson.loads(masked)
+
+
+def _described(error: BaseException) -> dict[str, Any]:
     described: dict[str, Any] = {
         "message": error.message if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}",
         "code": error_code(error),
@@ -69,11 +100,13 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 def failure(message: Message, step: Step, now: int, error: dict[str, Any], inputs: Any) -> Doc:
     """The log record of a failed try; `inputs` is {port: content} as far as it was known."""
-    doc = record(message, step, "e", now, error["message"], "in", message.port)
-    text = as_text(inputs)
+    doc = record(message, step, "e", now, "", "in", message.port)
+    logging = step.logging
+    text = logging.text(as_text(inputs)) if logging.keep_failed else "{}"
     return {
         **doc,
         "severity": "error",
+        "msg": error["message"],
         "err": as_text(error),
         "inputMessages": text if len(text) <= LONGEST else text[:LONGEST],
     }

@@ -73,8 +73,8 @@ def _logged(message: Message, plan: Plan, output: Output, log_index: LogIndex) -
     if len(page.hits) > 1:
         raise BadRequest(f"{where} was emitted several times in this execution; the message cannot be tried again")
     try:
-        if page.hits[0].get("cut"):
-            raise ValueError("cut")
+        if page.hits[0].get("cut") or page.hits[0].get("masked"):
+            raise ValueError("not what was emitted")
         return orjson.loads(page.hits[0].get("msg") or "")
     except ValueError as error:
         raise BadRequest(

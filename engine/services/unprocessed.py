@@ -1,7 +1,8 @@
 """Messages that could not be delivered, kept with everything needed to try again (rest-api.md §7).
 
 A record belongs to the owner of its flow; what belongs to somebody else does not exist here.
-Its `_id` is derived from the message's id (`engine.services.records`).
+Its `_id` is derived from the message's id (`engine.services.records`). The stored message is complete, as a
+retry needs it; what is shown of it is masked.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from engine.ports import Bus, Clock, Doc, Documents, LogIndex, Query, Where
 from engine.services.plans import Plans, RunningFlow
 from engine.services.publishing import publish
 from engine.services.retry_scope import completed_scope
+from engine.services.secrecy import Secrecy
 
 
 class Unprocessed:
@@ -30,6 +32,7 @@ class Unprocessed:
         plans: Plans,
         log_index: LogIndex,
         cancelled: Container[tuple[str, str]],
+        secrecy: Secrecy,
     ) -> None:
         self._documents = documents
         self._cancelled = cancelled
@@ -37,6 +40,7 @@ class Unprocessed:
         self._clock = clock
         self._plans = plans
         self._log_index = log_index
+        self._secrecy = secrecy
 
     def find(
         self, user_id: str, query: Query, *, flow_id: str | None = None, correlation_id: str | None = None
@@ -48,10 +52,13 @@ class Unprocessed:
         if correlation_id:
             where.append(Where("correlationId", "eq", correlation_id))
         query = replace(query, where=tuple(where), sort=query.sort or (("created", -1),), include=(), exclude=())
-        return [_json(doc) for doc in self._documents.find("unprocessed", query)]
+        docs = self._documents.find("unprocessed", query)
+        flows = {flow_id: self._documents.get("flows", flow_id) for flow_id in {doc["flowId"] for doc in docs}}
+        return [self._json(doc, flows[doc["flowId"]]) for doc in docs]
 
     def info(self, user_id: str, message_id: str) -> Doc:
-        return _json(self._owned(user_id, message_id))
+        doc = self._owned(user_id, message_id)
+        return self._json(doc, self._documents.get("flows", doc["flowId"]))
 
     def delete(self, user_id: str, message_id: str) -> None:
         self._documents.delete("unprocessed", self._owned(user_id, message_id)["_id"])
@@ -92,6 +99,16 @@ class Unprocessed:
             created=self._clock.now(),
         )
 
+    def _json(self, doc: Doc, flow: Doc | None) -> Doc:
+        return {
+            "messageId": doc["messageId"],
+            "flowId": doc["flowId"],
+            "componentId": doc.get("componentId"),
+            "messages": self._secrecy.messages(flow, doc.get("messages") or {}),
+            "created": iso(doc["created"]),
+            "err": doc.get("err") or "",
+        }
+
     def _owned(self, user_id: str, message_id: str) -> Doc:
         doc = self._documents.get("unprocessed", derived_id(message_id, "unprocessed"))
         if doc is None or doc.get("userId") != user_id:
@@ -103,14 +120,3 @@ def _message(record: Mapping[str, Any]) -> Message:
     if not record.get("message"):
         raise BadRequest("only the number of these messages was kept, not the messages; they cannot be tried again")
     return decode(base64.b64decode(record["message"]))
-
-
-def _json(doc: Doc) -> Doc:
-    return {
-        "messageId": doc["messageId"],
-        "flowId": doc["flowId"],
-        "componentId": doc.get("componentId"),
-        "messages": doc.get("messages") or {},
-        "created": iso(doc["created"]),
-        "err": doc.get("err") or "",
-    }

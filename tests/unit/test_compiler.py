@@ -30,6 +30,7 @@ class Kind:
     manifest: Manifest
     behaviour: Component
     trusted: bool = True
+    password_fields: frozenset[str] = frozenset()
 
 
 def _kind(name: str, behaviour: Component, *, trusted: bool = True) -> Kind:

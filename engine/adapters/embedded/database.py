@@ -83,6 +83,7 @@ class Database:
             pool_size=READ_CONNECTIONS,
             max_overflow=0,
             pool_timeout=30,
+            hide_parameters=True,  # messages of errors go to the process log
             connect_args={"check_same_thread": False, "timeout": 5, "cached_statements": 256},
         )
         event.listen(self.engine, "connect", self._connected)

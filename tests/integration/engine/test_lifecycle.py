@@ -401,3 +401,17 @@ def test_two_starts_at_once_start_once(lab: Any, make: Make) -> None:
     assert lab.platform.state.get("service:test.lab", "starts") == 1
     assert lab.platform.documents.get("flows", flow)["stage"] == "running"
     assert all(getattr(e, "status", 0) == 409 for e in errors)
+
+
+def test_a_stop_hook_that_kills_its_process_is_left_out_in_the_end(lab: Any, make: Make) -> None:
+    lab.component(
+        "Deadly", 'effects = "state"\ndef stop(self, context):\n    context.service_state.inc("stops")', inPorts=[]
+    )
+    lab.open()
+    flow = lab.flow({"one": make("Deadly")})
+    stuck = {"stage": "stopping", "resumes": 3}
+    lab.platform.documents.update("flows", flow, stuck)
+    lab.close()
+    lab.open()
+    assert lab.platform.documents.get("flows", flow)["stage"] == "stopped"
+    assert lab.platform.state.get("service:test.lab", "stops") is None

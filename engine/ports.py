@@ -14,6 +14,7 @@ from typing import IO, Any, Literal, Protocol
 
 from engine.model.execution import ExecutionQuery, ExecutionRow
 from engine.model.file import FileRecord
+from engine.model.http import HttpResponse
 from engine.model.message import Message
 
 Doc = dict[str, Any]
@@ -320,24 +321,6 @@ class Files(Protocol):
         """Paths are those of the JSON record: `filename`, `metadata.userId` …"""
 
     def count(self, query: Query) -> int: ...
-
-
-@dataclass(slots=True)
-class HttpResponse:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    url: str
-
-    @property
-    def text(self) -> str:
-        return self.body.decode("utf-8", "replace")
-
-    def json(self) -> Any:
-        """Raises ValueError when the body is not JSON."""
-        import orjson
-
-        return orjson.loads(self.body)
 
 
 class Http(Protocol):

@@ -19,7 +19,8 @@ from typing import IO, Any, ClassVar, Literal, Protocol
 from engine.errors import CancelError, HeadraceError, LockNotAcquired, StepError
 from engine.model.file import FileRecord
 from engine.model.flow import Descriptor
-from engine.ports import Http, HttpResponse
+from engine.model.http import HttpResponse
+from engine.ports import Http
 
 __all__ = [
     "CancelError",

@@ -22,7 +22,7 @@ from urllib3.util import Url, make_headers, parse_url
 from engine.adapters.http_errors import call_error
 from engine.adapters.http_guard import AddressGuard, allowed_addresses, guarded_pool, time_limit
 from engine.errors import StepError
-from engine.ports import HttpResponse
+from engine.model.http import HttpResponse
 
 MAX_REDIRECTS = 5
 CHUNK = 64 * 1024

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.compiler import ComponentType, Plan, Step, with_defaults
+from engine.compiler import ComponentType, Plan, Step
 from engine.errors import BadRequest, NotFound
 from engine.model.flow import ErrorHandling
 from engine.model.message import Message, new_id
 from engine.ports import Clock, Doc, Documents
 from engine.rules.masking import logging_of
+from engine.rules.schemas import with_defaults
 from engine.sdk import Incoming
 from engine.services.context import StepContext
 from engine.services.plans import RunningFlow

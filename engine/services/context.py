@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from engine.compiler import Step
-from engine.errors import LockNotAcquired, NotFound, StepError
+from engine.errors import NotFound, StepError
 from engine.model.file import FileRecord
 from engine.model.flow import Descriptor, read_descriptor
 from engine.model.message import Message, derived_id, first_id, inherited
@@ -23,6 +22,7 @@ from engine.ports import Http, LogQuery, Write
 from engine.rules.links import ERROR_PORT
 from engine.sdk import Gather, Incoming, Link, StateView, Stores
 from engine.services.gather import DocumentGather
+from engine.services.locking import LOCK_UNTIL, extend, take
 from engine.services.outcome import CallResult, Emission, Reply
 from engine.services.own_calls import MarkedHttp
 from engine.services.plans import RunningFlow
@@ -37,20 +37,6 @@ CONTINUITY_DAYS = 100
 
 FOREVER = 1_000_000
 """A call back may come or not: its execution is never taken for ended."""
-
-
-LOCK_PATIENCE = 0.2
-"""Seconds a step waits for a lock on its thread before it gives the thread back."""
-
-LOCK_UNTIL = "lockUntil"
-
-
-class LockBusy(Exception):
-    """The call is to be made again a little later, until `until` (epoch ms) at most."""
-
-    def __init__(self, until: int) -> None:
-        super().__init__(until)
-        self.until = until
 
 
 class StepContext:
@@ -291,26 +277,13 @@ class StepContext:
         self, name: str, *, ttl: int = 20_000, retry_delay: int = 200, max_retry_count: int = 30
     ) -> Iterator[Callable[[int], None]]:
         full = f"{self._step.manifest.app}:{name}"
-        owner = uuid.uuid4().hex
-        cache, clock = self._tools.cache, self._tools.clock
-        until = self._message.extra.get(LOCK_UNTIL) or clock.now() + retry_delay * max_retry_count
-        begun = time.monotonic()
-        pause = 0.005
-        while not cache.lock(full, owner, ttl / 1000):
-            if clock.now() >= until:
-                raise LockNotAcquired(f"the lock {name!r} is held by another step")
-            if time.monotonic() - begun > LOCK_PATIENCE and not self._touched:
-                raise LockBusy(until)
-            time.sleep(min(pause, retry_delay / 1000))
-            pause = min(pause * 2, 0.05)
+        cache, now = self._tools.cache, self._tools.clock.now
+        until = self._message.extra.get(LOCK_UNTIL) or now() + retry_delay * max_retry_count
+        owner = take(cache, full, now, ttl, retry_delay, until, may_give_back=lambda: not self._touched)
         try:
-            yield lambda ms: self._extend(full, owner, ms)
+            yield lambda ms: extend(cache, full, owner, ms)
         finally:
             cache.unlock(full, owner)
-
-    def _extend(self, name: str, owner: str, milliseconds: int) -> None:
-        if not self._tools.cache.lock(name, owner, milliseconds / 1000):
-            raise LockNotAcquired(f"the lock {name!r} was lost: it ran out before it was extended")
 
     def gather(self, name: str) -> Gather:
         group = f"{self.flow_id}:{self.component_id}:{name}"

@@ -18,11 +18,12 @@ from engine.ports import Bus, Doc, Settlement, Write
 from engine.rules.coerce import fit
 from engine.sdk import Component, Incoming
 from engine.services.accounting import accounting, of_delivery
-from engine.services.context import LOCK_UNTIL, LockBusy, StepContext
+from engine.services.context import StepContext
 from engine.services.emitting import children, records_of, signals, trimmed
 from engine.services.failing import CANCELLED, GONE, STOPPED, Failing
 from engine.services.fire_patterns import Assembler
 from engine.services.ledger import Ledger
+from engine.services.locking import LOCK_UNTIL, LockBusy
 from engine.services.outcome import CallResult, Emission, Outcome
 from engine.services.payloads import Payloads
 from engine.services.plans import Plans, RunningFlow

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import IO, Any
 
-from engine.ports import Http, HttpResponse
+from engine.model.http import HttpResponse
+from engine.ports import Http
 
 DEPTH_HEADER = "X-Headrace-Depth"
 

@@ -270,3 +270,11 @@ def test_a_new_password_ends_cookie_sessions_by_changing_the_stamp(
     assert after is not None
     assert before[0] == after[0]
     assert before[1] != after[1]
+
+
+def test_strangers_cannot_leave_large_things_behind(nobody: User, platform: wiring.Platform) -> None:
+    body = {"email": "new@acme.test", "password": PASSWORD, "metadata": {"note": "x" * 100_000}}
+    for path in ("/user", "/user/auth"):
+        assert nobody.post(path, body).status_code == 413
+    assert platform.users.is_empty()
+    assert nobody.post("/user", {**body, "metadata": {"note": "x"}}).status_code == 201

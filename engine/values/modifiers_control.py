@@ -40,7 +40,7 @@ def user_id(call: Call) -> str:
 @modifier(
     "g_webhookUrl", "Webhook URL", "control", "The address at which this step takes calls from outside.",
     returns="string", input=None, contextual=True,
-    examples=[Example(None, [], "https://example.com/hook"), Example("ignored", [], "https://example.com/hook")],
+    examples=[Example(None, [], "https://example.com/hook/c1"), Example("ignored", [], "https://example.com/hook/c1")],
 )  # fmt: skip
 def webhook_url(call: Call) -> str:
     return call.frame.flow.webhook_base + call.frame.component_id

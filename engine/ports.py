@@ -187,8 +187,13 @@ class Bus(Protocol):
     def depth(self, flow_id: str | None = None) -> int:
         """Messages waiting or in flight."""
 
-    def remove(self, flow_id: str, limit: int) -> tuple[list[Message], int]:
-        """Take a flow's waiting messages off the bus: up to `limit` of them, and how many there were."""
+    def remove(
+        self, flow_id: str, limit: int, keep: Callable[[Sequence[Message]], Iterable[Write]]
+    ) -> tuple[list[Message], int]:
+        """Take a flow's waiting messages off the bus: up to `limit` of them, and how many there were.
+
+        What `keep` makes of these becomes durable together with their removal.
+        """
 
     def take_logs(self, limit: int, wait: float) -> LogBatch | None:
         """The oldest log records not yet indexed, waiting up to `wait` seconds for some."""

@@ -23,6 +23,8 @@ MAX_NAME = 255
 MAX_PART = 64 * 1024 * 1024
 MAX_PARTS = 10_000
 LOCK_SECONDS = 120.0
+UNKNOWN_TYPE = "application/octet-stream"
+MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[ -~]*)?", re.ASCII)
 ALL = Query()
 
 
@@ -206,8 +208,12 @@ def _safe_name(name: Any) -> str:
     return text[:MAX_NAME]
 
 
+def media_type(text: str | None) -> str:
+    """A type as it may stand in a header; steps keep files under whatever type they were told."""
+    return text if text and MEDIA_TYPE.fullmatch(text) else UNKNOWN_TYPE
+
+
 def _type(name: str, given: str | None) -> str:
     """The type as sent when it says something, else by the name's ending."""
-    if given and given != "application/octet-stream" and re.fullmatch(r"[\w.+-]+/[\w.+-]+(;[ -~]*)?", given):
-        return given
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+    sent = media_type(given)
+    return sent if sent != UNKNOWN_TYPE else mimetypes.guess_type(name)[0] or UNKNOWN_TYPE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from engine.compiler import Lookup, Step, check
@@ -257,11 +257,15 @@ class Lifecycle:
     def _keep_waiting(self, running: RunningFlow, settlement: Settlement) -> None:
         now = self.clock.now()
         reason = STOPPED["message"]
-        messages, count = self.bus.remove(running.id, KEPT_ON_STOP)
+
+        def keep(waiting: Sequence[Message]) -> list[Write]:
+            return [unprocessed(m, running.user_id, now, STOPPED, m.content) for m in waiting if m.kind != "tick"]
+
+        messages, count = self.bus.remove(running.id, KEPT_ON_STOP, keep)
         held, more = self.timers.held(running.id, KEPT_ON_STOP - len(messages))
+        settlement.writes.extend(keep(held))
         for m, delta in (*((m, -1) for m in messages), *((m, 0) for m in held)):
             if m.kind != "tick":
-                settlement.writes.append(unprocessed(m, running.user_id, now, STOPPED, m.content))
                 settlement.logs.append(accounting(m, "s", now, delta=delta, unprocessed=1, cancelled=reason))
         dropped = count + more - len(messages) - len(held)
         if dropped:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from engine.adapters.embedded.bus import SqliteBus
 from engine.adapters.embedded.database import Database
 from engine.adapters.embedded.documents import SqliteDocuments
 from engine.adapters.embedded.query_sql import register_functions
-from engine.errors import HeadraceError
+from engine.errors import HeadraceError, Unavailable
 from engine.model.message import Message, new_id
 from engine.ports import Bus, Delivery, Documents, Settlement, Write
 
@@ -53,6 +53,10 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ins
 def message(flow_id: str = "flow", content: Any = None, id: str | None = None) -> Message:
     key = id or new_id()
     return Message(key, flow_id, 1, 1, "component", key, "in", content, {"a": {"out": 1}}, 1_790_000_000_000)
+
+
+def kept(of: Message) -> Write:
+    return Write("unprocessed", of.id, {"_id": of.id, "flowId": of.flow_id})
 
 
 class Collector:
@@ -221,15 +225,27 @@ def test_messages_published_while_the_window_is_read_in_are_not_lost(
 def test_remove_takes_the_waiting_messages_of_one_flow(installation: Installation) -> None:
     installation.bus.publish([message("gone", n) for n in range(5)]).result(WAIT)
     installation.bus.publish([message("kept", "k")]).result(WAIT)
-    messages, count = installation.bus.remove("gone", 3)
+    messages, count = installation.bus.remove("gone", 3, lambda found: [kept(m) for m in found])
     assert [m.content for m in messages] == [0, 1, 2]
     assert count == 5
+    assert installation.documents.count("unprocessed") == 3
     assert installation.bus.depth("gone") == 0
     collector = Collector()
     installation.bus.consume(collector, 10)
     assert [d.message.content for d in collector.wait(1)] == ["k"]
     installation.crash()
     assert installation.bus.depth() == 1
+
+
+def test_what_cannot_be_kept_is_not_removed(installation: Installation) -> None:
+    def fails(found: Sequence[Message]) -> list[Write]:
+        raise Unavailable(f"no room for {len(found)} messages")
+
+    installation.bus.publish([message("gone", n) for n in range(3)]).result(WAIT)
+    with pytest.raises(Unavailable, match="no room for 2"):
+        installation.bus.remove("gone", 2, fails)
+    messages, count = installation.bus.remove("gone", 9, lambda found: [kept(m) for m in found])
+    assert ([m.content for m in messages], count) == ([0, 1, 2], 3)
 
 
 def test_nothing_is_delivered_after_consuming_stopped(installation: Installation) -> None:

@@ -11,7 +11,7 @@ from werkzeug.wsgi import wrap_file
 from engine.errors import BadRequest
 from engine.model.times import to_datetime
 from engine.ports import Doc, Query
-from engine.services.files import Part
+from engine.services.files import Part, media_type
 from engine.services.listing import parse_list
 from webapp.api.projection import projected
 from webapp.current import platform
@@ -107,8 +107,9 @@ def info(file_id: str) -> Doc:
 @operation("The content of a file", tag=TAG, answers={200: "application/octet-stream"})
 def content(file_id: str) -> Response:
     record, stream = platform().file_service.open(caller().user_id, file_id)
-    headers = attachment(record.filename, inline=record.content_type.startswith("image/"))
-    response = Response(wrap_file(request.environ, stream), content_type=record.content_type, headers=headers)
+    kind = media_type(record.content_type)
+    headers = attachment(record.filename, inline=kind.startswith("image/"))
+    response = Response(wrap_file(request.environ, stream), content_type=kind, headers=headers)
     response.call_on_close(stream.close)
     response.direct_passthrough = True
     response.content_length = record.length

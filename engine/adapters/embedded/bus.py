@@ -14,7 +14,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -243,19 +243,22 @@ class SqliteBus:
         with self._lock:
             return sum(self._depths.values()) if flow_id is None else self._depths.get(flow_id, 0)
 
-    def remove(self, flow_id: str, limit: int) -> tuple[list[Message], int]:
+    def remove(
+        self, flow_id: str, limit: int, keep: Callable[[Sequence[Message]], Iterable[Write]]
+    ) -> tuple[list[Message], int]:
         with self._lock:
             waiting = self._ready.drop(flow_id)
             for delivery in waiting:
                 self._known.discard(delivery.message.id)
-            busy = set(self._in_flight)
+            chosen = (flow_id, *self._in_flight)
 
         def take(connection: sa.Connection) -> tuple[list[Message], int]:
-            select = "SELECT id, data FROM queue WHERE flow_id = ? ORDER BY seq"
-            found = [(key, data) for key, data in connection.exec_driver_sql(select, (flow_id,)) if key not in busy]
-            if found:
-                connection.exec_driver_sql(_DELETE, [(key,) for key, _ in found])
-            return [decode(data) for _, data in found[:limit]], len(found)
+            waiting = f"FROM queue WHERE flow_id = ? AND id NOT IN ({', '.join('?' * (len(chosen) - 1))})"
+            rows = connection.exec_driver_sql(f"SELECT data {waiting} ORDER BY seq LIMIT ?", (*chosen, limit))
+            messages = [decode(data) for (data,) in rows]
+            for statement, values in map(_write_rows, keep(messages)):
+                connection.exec_driver_sql(statement, values[0])
+            return messages, connection.exec_driver_sql(f"DELETE {waiting}", chosen).rowcount
 
         messages, count = self._db.write(take)
         with self._lock:

@@ -174,6 +174,16 @@ def test_content_never_runs_as_a_page(ann: User) -> None:
     assert send(ann, b"x", name="a.txt", kind="text/html\x7f<b>").json["contentType"] == "text/plain"
 
 
+@pytest.mark.parametrize("kind", ["text/html\r\nX-Evil: 1", "žluť/x", "", "image/png\n", "nonsense"])
+def test_whatever_type_a_step_gave_a_file_it_can_be_read(ann: User, platform: wiring.Platform, kind: str) -> None:
+    file = platform.files.save("a", b"<script>", content_type=kind, metadata={"userId": ann.id})
+    answer = ann.get(f"/files/{file.file_id}")
+    assert (answer.status_code, answer.data) == (200, b"<script>")
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+    assert "X-Evil" not in answer.headers
+
+
 def test_content_in_ranges_and_unchanged(ann: User) -> None:
     file_id = send(ann, b"0123456789").json["fileId"]
     part = ann.get(f"/files/{file_id}", headers={"Range": "bytes=2-4"})

@@ -47,6 +47,30 @@ def test_a_message_that_waits_for_another_try_is_kept_when_its_flow_stops(lab: L
     assert lab.errors(flow, "down", 2)
 
 
+def test_waiting_messages_are_kept_even_if_the_process_dies_right_after(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise Unavailable("killed")
+
+    lab.component("Idle", 'def receive(self, context):\n    context.send({}, "out")')
+    lab.options["step_threads"] = 1
+    lab.open()
+    flow = lab.flow({"hook": step("Hook"), "idle": step("Idle", ("hook", "out"))})
+    lab.platform.bus.stop_consuming()
+    for n in range(3):
+        lab.post(flow, "hook", {"n": n}, enqueue_only=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(lab.platform.bus, "settle", dies)
+        with pytest.raises(Unavailable):
+            lab.platform.lifecycle.stop(flow)
+    assert len(lab.unprocessed(flow, 3)) == 3
+    lab.close()
+    lab.open()
+    assert stage(lab, flow) == "stopped"
+    assert len(lab.unprocessed(flow, 3)) == 3
+
+
 def test_a_try_that_fails_while_its_flow_stops_is_kept_too(lab: Lab) -> None:
     entered, leave = lab.folder / "entered", lab.folder / "leave"
     lab.component(

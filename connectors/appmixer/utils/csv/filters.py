@@ -9,9 +9,10 @@ from typing import Any
 
 from connectors.appmixer.utils._kit.compare import loose_equal
 from connectors.appmixer.utils._kit.convert import as_text, number, script_text
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils._kit.inputs import entries
 from connectors.appmixer.utils.csv.step import Numbers, Step, column
-from connectors.appmixer.utils.csv.table import Row, wrong
+from connectors.appmixer.utils.csv.table import Row
 from engine.sdk import Context
 
 BATCH = 500

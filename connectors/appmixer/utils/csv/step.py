@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.appmixer.utils._kit.csv_line import cell_text
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils._kit.inputs import flag
-from connectors.appmixer.utils.csv.table import Row, typed, wrong
+from connectors.appmixer.utils.csv.table import Row, typed
 from engine.sdk import Context
 
 

@@ -18,7 +18,8 @@ from charset_normalizer import from_bytes
 
 from connectors.appmixer.utils._kit.convert import is_decimal
 from connectors.appmixer.utils._kit.csv_line import line_of
-from engine.sdk import Context, StepError
+from connectors.appmixer.utils._kit.errors import wrong
+from engine.sdk import Context
 
 Row = list[str]
 
@@ -40,11 +41,6 @@ class Shape:
     bom: bytes
     newline: str
     ended: bool
-
-
-def wrong(message: str) -> StepError:
-    """Something a repetition cannot mend."""
-    return StepError(message, code="EINVAL", retryable=False)
 
 
 def locked(context: Context, file_id: str) -> AbstractContextManager[Callable[[int], None]]:

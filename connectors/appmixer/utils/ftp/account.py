@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.sdk import StepError
+from connectors.appmixer.utils._kit.errors import wrong
 
 PORTS = {"no": 21, "yes": 21, "implicit": 990, "sftp": 22}
 
@@ -21,11 +21,6 @@ class Login:
     password: str
     private_key: str
     secure: str
-
-
-def wrong(message: str) -> StepError:
-    """Something a repetition cannot mend."""
-    return StepError(message, code="EINVAL", retryable=False)
 
 
 def login_of(fields: Mapping[str, Any]) -> Login:

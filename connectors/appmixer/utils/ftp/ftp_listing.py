@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
+from connectors.appmixer.utils._kit.dates import iso
+
 UNKNOWN, FILE, DIRECTORY, LINK = range(4)
 
 _UNIX = re.compile(
@@ -38,7 +40,7 @@ def of_facts(line: str, *, itself: bool = False) -> dict[str, Any] | None:
         LINK if "slink" in kind else DIRECTORY if kind.endswith("dir") else FILE if kind == "file" else UNKNOWN,
         int(facts["size"]) if facts.get("size", "").isdecimal() else None,
         modified,
-        raw=_iso(modified) if modified else None,
+        raw=iso(modified) if modified else None,
         permissions=_octal(facts.get("unix.mode", "")),
         link=link,
         group=facts.get("unix.groupname") or facts.get("unix.group") or facts.get("unix.gid"),
@@ -92,7 +94,7 @@ def _entry(
         "type": kind,
         "size": size,
         "rawModifiedAt": raw,
-        "modifiedAt": _iso(modified) if modified else None,
+        "modifiedAt": iso(modified) if modified else None,
         "permissions": permissions,
         "hardLinkCount": links,
         "link": link,
@@ -100,10 +102,6 @@ def _entry(
         "user": user,
         "uniqueID": unique_id,
     }
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _modified(text: str | None) -> datetime | None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
-from connectors.appmixer.utils.ftp.account import login_of, wrong
+from connectors.appmixer.utils._kit.errors import wrong
+from connectors.appmixer.utils.ftp.account import login_of
 from connectors.appmixer.utils.ftp.over_ftp import ftp_connection
 from connectors.appmixer.utils.ftp.over_sftp import sftp_connection
 from engine.sdk import Context, Http, StepError

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.appmixer.utils.ftp.account import Login, wrong
+from connectors.appmixer.utils._kit.errors import wrong
+from connectors.appmixer.utils.ftp.account import Login
 from engine.sdk import StepError
 
 PATH = "/usr/local/bin:/usr/bin:/bin"

@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl
 import orjson
 
 from connectors.appmixer.utils._kit.convert import script_text
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils._kit.inputs import base64_bytes, entries, flag
 from connectors.appmixer.utils._kit.urls import form_encoded
-from connectors.appmixer.utils.http.message import Headers, header, with_defaults, wrong
+from connectors.appmixer.utils.http.message import Headers, header, with_defaults
 from engine.sdk import Context
 
 CHUNK = 64 * 1024
@@ -124,7 +125,7 @@ class _Form(io.RawIOBase):
         return self._head(disposition, record.content_type), value, record.length
 
     def _head(self, disposition: str, content_type: str | None = None) -> bytes:
-        kind = f"Content-Type: {content_type}\r\n" if content_type else ""
+        kind = f"Content-Type: {content_type}\r\n" if content_type and content_type.isprintable() else ""
         return f"--{self._boundary}\r\nContent-Disposition: {disposition}\r\n{kind}\r\n".encode()
 
     def _read(self) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 
 from connectors.appmixer.utils._kit.convert import script_text
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils._kit.urls import is_web_address
 from engine.sdk import Context, HttpResponse, StepError
 
@@ -18,11 +19,6 @@ Headers = dict[str, str]
 
 BYTES = (None, "noEncoding")
 _CODECS = {"utf8": "utf-8", "utf16le": "utf-16-le", "latin1": "latin-1", "binary": "latin-1"}
-
-
-def wrong(message: str) -> StepError:
-    """Something a repetition cannot mend."""
-    return StepError(message, code="EINVAL", retryable=False)
 
 
 def headers_of(value: Any) -> Headers:

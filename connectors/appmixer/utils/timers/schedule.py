@@ -10,15 +10,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.appmixer.utils._kit.dates import add, add_months, zone
-from engine.sdk import StepError
+from connectors.appmixer.utils._kit.errors import wrong
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 LAST_DAY = "last day of the month"
 UNITS = {"minutes": "m", "hours": "h", "days": "d", "weeks": "w"}
-
-
-def _wrong(message: str) -> StepError:
-    return StepError(message, retryable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +66,15 @@ class Schedule:
         Raises StepError when `start` is past, or no run comes before `end`.
         """
         if self.start is not None and self.start < now:
-            raise _wrong(f"start {self.start:%Y-%m-%d %H:%M} is in the past; choose a later one or leave it empty")
+            raise wrong(f"start {self.start:%Y-%m-%d %H:%M} is in the past; choose a later one or leave it empty")
         if self.start is not None and self.end is not None and self.start > self.end:
-            raise _wrong(f"start {self.start:%Y-%m-%d %H:%M} comes after end {self.end:%Y-%m-%d %H:%M}")
+            raise wrong(f"start {self.start:%Y-%m-%d %H:%M} comes after end {self.end:%Y-%m-%d %H:%M}")
         if self.kind == "custom" and self.start is not None:
             self._check()
             return self.start.astimezone(UTC)
         found = self.after(self.start or now)
         if found is None:
-            raise _wrong(f"no run comes before end {self.end:%Y-%m-%d %H:%M}; choose a later end")
+            raise wrong(f"no run comes before end {self.end:%Y-%m-%d %H:%M}; choose a later end")
         return found
 
     def after(self, base: datetime) -> datetime | None:
@@ -93,7 +89,7 @@ class Schedule:
 
     def _check(self) -> None:
         if not self.complete:
-            raise _wrong(f"the schedule is incomplete: scheduleType {self.kind!r} needs its days, or unit and value")
+            raise wrong(f"the schedule is incomplete: scheduleType {self.kind!r} needs its days, or unit and value")
 
     def _at_time(self, day: datetime) -> datetime:
         return day.replace(hour=self.hour, minute=self.minute, second=0, microsecond=0, fold=0)
@@ -126,14 +122,14 @@ def _time(text: Any) -> tuple[int, int]:
     try:
         found = datetime.strptime(str(text).strip(), "%H:%M")  # noqa: DTZ007 only the clock is read
     except ValueError as error:
-        raise _wrong(f"time {text!r} is wrong; write it as 14:30") from error
+        raise wrong(f"time {text!r} is wrong; write it as 14:30") from error
     return found.hour, found.minute
 
 
 def _texts(values: Any, name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     found = tuple(str(v).lower() for v in values or ())
-    if wrong := [v for v in found if v not in allowed]:
-        raise _wrong(f"{name} has {wrong[0]!r}; use any of {', '.join(allowed)}")
+    if unknown := [v for v in found if v not in allowed]:
+        raise wrong(f"{name} has {unknown[0]!r}; use any of {', '.join(allowed)}")
     return found
 
 
@@ -144,5 +140,5 @@ def _moment(text: Any, name: str, tz: ZoneInfo) -> datetime | None:
     try:
         found = datetime.fromisoformat(str(text).strip())
     except ValueError as error:
-        raise _wrong(f"{name} {text!r} is wrong; write it as 2026-01-31 08:15") from error
+        raise wrong(f"{name} {text!r} is wrong; write it as 2026-01-31 08:15") from error
     return found.replace(tzinfo=tz) if found.tzinfo is None else found.astimezone(tz)

@@ -255,6 +255,14 @@ def test_form_data(type: str, world: World) -> None:
     assert b'filename="my %22photo%22.png"\r\nContent-Type: image/png\r\n' in request.body
 
 
+def test_a_file_s_type_cannot_add_to_the_head_of_its_part(world: World) -> None:
+    world.files.put("f1", "a.txt", b"x", "text/plain\r\nContent-Disposition: form-data; name=admin")
+    rows = {"ADD": [{"name": "f", "type": "filepicker", "filepicker": "f1"}]}
+    _, request = call("Post", world, bodyType="form-data", bodyFormData=rows)
+    assert b"admin" not in request.body
+    assert int(sent_header(request, "content-length") or 0) == len(request.body)
+
+
 def test_an_empty_form_and_a_form_field_without_its_file(world: World) -> None:
     _, request = call("Post", world, bodyType="form-data")
     assert request.body.startswith(b"--headrace-")

@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from connectors.appmixer.utils._kit.csv_line import cell_text
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils.csv.step import Step, column, index, step
-from connectors.appmixer.utils.csv.table import Row, rewrite, wrong
+from connectors.appmixer.utils.csv.table import Row, rewrite
 from engine.sdk import Component, Context
 
 AFTER = {"afterColumn": 1, "beforeColumn": 0}

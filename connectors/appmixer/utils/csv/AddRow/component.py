@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils._kit.inputs import entries
 from connectors.appmixer.utils.csv.step import Step, arranged, step
-from connectors.appmixer.utils.csv.table import append, parse_text, wrong
+from connectors.appmixer.utils.csv.table import append, parse_text
 from engine.sdk import Component, Context
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from connectors.appmixer.utils._kit.dates import iso
 from connectors.appmixer.utils.ftp.remote import checked_path, server_of
 from engine.sdk import Component, Context
 
@@ -31,4 +32,4 @@ def _item(entry: dict[str, Any]) -> dict[str, Any]:
     if "modifyTime" not in entry:
         return entry
     modified = datetime.fromtimestamp(entry["modifyTime"] / 1000, UTC)
-    return {**entry, "modifiedAt": modified.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+    return {**entry, "modifiedAt": iso(modified)}

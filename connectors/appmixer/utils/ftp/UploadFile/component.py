@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from connectors.appmixer.utils.ftp.account import wrong
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils.ftp.remote import path_of, server_of
 from engine.sdk import Component, Context, StepError
 

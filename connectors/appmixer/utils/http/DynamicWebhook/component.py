@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils.http.body import raw
 from connectors.appmixer.utils.http.expressions import Reply, fill_json, fill_text
 from connectors.appmixer.utils.http.hook import deliver
-from connectors.appmixer.utils.http.message import headers_of, send, wrong
+from connectors.appmixer.utils.http.message import headers_of, send
 from engine.sdk import Component, Context
 
 METHODS = ("post", "put", "get", "patch", "delete")

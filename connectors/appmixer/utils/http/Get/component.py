@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils._kit.urls import is_web_address, with_query
 from connectors.appmixer.utils.http.body import given_body, query_of
-from connectors.appmixer.utils.http.message import headers_of, send, wrong
+from connectors.appmixer.utils.http.message import headers_of, send
 from engine.sdk import Component, Context
 
 

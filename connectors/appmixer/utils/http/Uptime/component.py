@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from connectors.appmixer.utils._kit.errors import wrong
 from connectors.appmixer.utils._kit.urls import is_web_address
-from connectors.appmixer.utils.http.message import wrong
 from engine.sdk import Component, Context, StepError
 
 WAIT = 30.0

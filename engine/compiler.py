@@ -16,7 +16,7 @@ import jsonschema_rs
 from engine.errors import BadRequest
 from engine.model.flow import Descriptor, ErrorHandling, StepSpec
 from engine.model.manifest import Manifest
-from engine.rules.links import ERROR_PORT, Problem, problems
+from engine.rules.links import Problem, problems
 from engine.rules.masking import DEFAULT_FIELDS, SHORTEST_SECRET, Logging, PayloadMode, logging_of
 from engine.rules.schemas import text_fields, validator, with_defaults
 from engine.rules.webhook_settings import read_settings
@@ -339,5 +339,3 @@ def trim(scope: dict[str, dict[str, Any]], needs: frozenset[Output] | None) -> d
         if outputs is not None and port in outputs:
             result.setdefault(cid, {})[port] = outputs[port]
     return result
-
-

@@ -63,7 +63,7 @@ class Documents(Protocol):
     """Named collections of JSON documents; every document has a string `_id`.
 
     Collections and their indexes are declared in `engine/model/collections.py`.
-    Writes are durable when the call returns.
+    Writes are durable when the call returns. `excess` tells by how many bytes a collection is over `limit`.
     """
 
     def get(self, collection: str, id: str) -> Doc | None: ...
@@ -89,7 +89,10 @@ class Documents(Protocol):
 
     def update_many(self, collection: str, where: Sequence[Where], changes: Mapping[str, Any]) -> int: ...
     def delete(self, collection: str, id: str) -> bool: ...
-    def delete_many(self, collection: str, where: Sequence[Where]) -> int: ...
+    def delete_many(self, collection: str, where: Sequence[Where], limit: int | None = None) -> int: ...
+    def excess(self, collection: str, limit: int) -> int: ...
+    def delete_oldest(self, collection: str, by: str, *, excess: int, limit: int) -> tuple[int, int]:
+        """Delete those with the smallest `by` until `excess` bytes are gone, `limit` at most. → (how many, bytes)."""
 
 
 StateVerb = Literal["set", "unset", "inc", "add_to_set", "remove_from_set", "clear", "save"]
@@ -285,6 +288,9 @@ class LogIndex(Protocol):
     def delete(self, *, before_ms: int | None = None, flow_ids: Sequence[str] = ()) -> int:
         """Delete what is older than `before_ms` and (if given) of `flow_ids`; the number of log records."""
 
+    def shrink(self, limit: int) -> bool:
+        """If more than `limit` bytes are used, delete a piece of the oldest; whether that was so. Call it again."""
+
     def size(self) -> int:
         """Bytes on disk."""
 
@@ -323,9 +329,10 @@ class Files(Protocol):
 
     def delete(self, file_id: str) -> bool: ...
     def find(self, query: Query) -> list[FileRecord]:
-        """Paths are those of the JSON record: `filename`, `metadata.userId` …"""
+        """Paths are those of the JSON record: `filename`, `metadata.userId` …, and `used`."""
 
     def count(self, query: Query) -> int: ...
+    def total_bytes(self, where: Sequence[Where] = ()) -> int: ...
 
 
 class Http(Protocol):

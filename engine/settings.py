@@ -16,8 +16,10 @@ from typing import Any
 
 from engine.errors import HeadraceError
 from engine.rules.masking import DEFAULT_FIELDS
+from engine.rules.retention import Keep
 
 PREFIX = "HEADRACE_"
+GIB = 1024**3
 
 
 class SettingsError(HeadraceError):
@@ -78,10 +80,32 @@ class Settings:
     log_data_messages: bool = _setting(
         True, "False: the run log keeps no message contents (LOG_COMPONENT_DATA_MESSAGE)."
     )
-    log_days: int = _setting(30, "Days the run log is kept.")
+    log_days: int = _setting(30, "Days the run log and executions are kept; 0: for ever.")
+    log_bytes: int = _setting(10 * GIB, "Size of the run log beyond which its oldest records go; 0: any.")
+    unprocessed_days: int = _setting(30, "Days unprocessed messages are kept; 0: for ever.")
+    unprocessed_bytes: int = _setting(10 * GIB, "Size of all unprocessed messages beyond which the oldest go; 0: any.")
+    flow_file_days: int = _setting(30, "Days a file made by a flow is kept after its last use; 0: for ever.")
+    flow_file_bytes: int = _setting(10 * GIB, "Size of all such files beyond which the longest unused go; 0: any.")
+    upload_days: int = _setting(0, "Days a file uploaded by a user is kept after its last use; 0: for ever.")
+    version_days: int = _setting(30, "Days former versions of flows are kept; 0: for ever.")
+    version_bytes: int = _setting(10 * GIB, "Size of all former versions beyond which the oldest go; 0: any.")
+    ledger_days: int = _setting(7, "Days the record of an external call is kept; 0: for ever.")
+    ledger_bytes: int = _setting(10 * GIB, "Size of these records beyond which the oldest go; 0: any.")
     error_webhook: str = _setting("", "Addresses told of component errors, by comma (WEBHOOK_FLOW_COMPONENT_ERROR).")
     connectors: Path = _setting(Path(), "A further folder of connectors; empty: only the built-in ones.")
     workers: bool = _setting(True, "False: this process only serves the web, steps run elsewhere.")
+
+    @property
+    def keeps(self) -> dict[str, Keep]:
+        """How much of what is kept, see `engine.services.retention`."""
+        return {
+            "log": Keep(self.log_days, self.log_bytes),
+            "unprocessed": Keep(self.unprocessed_days, self.unprocessed_bytes),
+            "files": Keep(self.flow_file_days, self.flow_file_bytes),
+            "uploads": Keep(self.upload_days),
+            "versions": Keep(self.version_days, self.version_bytes),
+            "ledger": Keep(self.ledger_days, self.ledger_bytes),
+        }
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -143,6 +167,9 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"{PREFIX}{name.upper()} must be between 1 and 1000")
     if not 1 <= settings.children <= 64:
         raise SettingsError(f"{PREFIX}CHILDREN must be between 1 and 64, not {settings.children}")
+    for name in (f.name for f in fields(Settings) if f.name.endswith(("_days", "_bytes"))):
+        if getattr(settings, name) < 0:
+            raise SettingsError(f"{PREFIX}{name.upper()} must not be negative")
     if bool(settings.admin_email) != bool(settings.admin_password):
         raise SettingsError(f"{PREFIX}ADMIN_EMAIL and {PREFIX}ADMIN_PASSWORD must be given together")
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):

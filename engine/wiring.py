@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Platform:
     erasure: Erasure
     health: Health
     metrics: Metrics
-    housekeeping: Callable[[], None]
+    housekeeping: Retention
     claims: Claims
     suspects: Suspects
     _closing: list[Callable[[], None]] = field(default_factory=list)
@@ -311,12 +312,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     metrics.gauge("headrace_queue_messages", "Messages waiting or in flight.", lambda: bus.depth())
     metrics.gauge("headrace_timer_lag_seconds", "How late the earliest timer is.", lambda: timers.lag_ms() / 1000)
     health = Health(metrics, [lambda: database.fault.message if database.fault else None])
-    retention = Retention(documents, log_index, clock, settings.log_days)
-
-    def housekeeping() -> None:
-        retention()
-        payloads.expire(bus)
-        cancelled.load()
+    further = (partial(payloads.expire, bus), cancelled.load)
+    housekeeping = Retention(documents, log_index, files, bus, clock, settings.keeps, further)
 
     executions = Executions(
         documents=documents,

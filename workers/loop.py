@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from engine.services.waiting import Waiting
 from engine.wiring import Platform
+from workers.housekeeping import Housekeeper
 from workers.indexer import Indexer
 from workers.steps import StepWorker
 from workers.timers import TimerWorker
@@ -37,7 +38,8 @@ class Workers:
             suspects=p.suspects,
             on_exhausted=restart_process,
         )
-        self._timers = TimerWorker(p.timers, self._housekeeping)
+        self._timers = TimerWorker(p.timers, p.lifecycle.resume)
+        self._housekeeper = Housekeeper(p.housekeeping.pieces)
         self._indexer = Indexer(p.bus, p.log_index, p.cache, p.metrics, Waiting(p.documents, p.log_index, p.clock))
 
     def start(self) -> None:
@@ -46,18 +48,17 @@ class Workers:
             self._steps.start()
         if "timers" in self.roles:
             self._timers.start()
+            self._housekeeper.start()
         if "indexer" in self.roles:
             self._indexer.start()
         self._platform.health.checks.append(self._check)
         log.info("workers started", extra={"action": "workers_started", "roles": ",".join(self.roles)})
 
-    def _housekeeping(self) -> None:
-        self._platform.lifecycle.resume()
-        self._platform.housekeeping()
-
     def _check(self) -> str | None:
         if "timers" in self.roles and not self._timers.alive:
             return "the timers role has stopped"
+        if "timers" in self.roles and not self._housekeeper.alive:
+            return "the housekeeping has stopped"
         if "indexer" in self.roles and not self._indexer.alive:
             return "the indexer role has stopped"
         return None
@@ -66,6 +67,7 @@ class Workers:
         """Drain: what runs is settled, what was logged is indexed; the rest is found at the next start."""
         if "timers" in self.roles:
             self._timers.stop(grace)
+            self._housekeeper.stop(grace)
         if "steps" in self.roles and not self._steps.stop(grace):
             log.warning("some steps were still running; they run again at the next start", extra={"action": "drain"})
         if "indexer" in self.roles:

@@ -1,4 +1,4 @@
-"""The timers role: publishes what is due, and once in a while clears away what has run out."""
+"""The timers role: publishes what is due."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from engine.services.timers import BATCH, Timers
 log = logging.getLogger(__name__)
 
 RESOLUTION = 0.1
-HOUSEKEEPING = 60.0
+RESUME = 60.0
 
 
 class TimerWorker:
-    """`housekeeping` is called about once a minute."""
+    """`resume` is called about once a minute: it puts right what a process that died left half done."""
 
-    def __init__(self, timers: Timers, housekeeping: Callable[[], None]) -> None:
+    def __init__(self, timers: Timers, resume: Callable[[], object]) -> None:
         self._timers = timers
-        self._housekeeping = housekeeping
+        self._resume = resume
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
 
@@ -29,15 +29,15 @@ class TimerWorker:
         self._thread.start()
 
     def _run(self) -> None:
-        cleared = time.monotonic()
+        resumed = time.monotonic()
         while not self._stopping.is_set():
             pause = RESOLUTION
             try:
                 if self._timers.fire_due() == BATCH:
                     continue
-                if time.monotonic() - cleared > HOUSEKEEPING:
-                    cleared = time.monotonic()
-                    self._housekeeping()
+                if time.monotonic() - resumed > RESUME:
+                    resumed = time.monotonic()
+                    self._resume()
             except HeadraceError as error:
                 log.warning("timers wait: %s", error, extra={"action": "timers_failed"})
                 pause = 1.0

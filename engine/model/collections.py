@@ -28,12 +28,12 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "store_entries": (("storeId", "key"), ("userId",)),
     # _id, storeId, flowId, componentId, events[]: who is told of changes of a store
     "store_webhooks": (("storeId",), ("componentId",)),
-    # _id, due, kind (timeout|tick|retry), flowId, componentId, correlationId, run,
+    # _id, due, kind (timeout|tick|retry), flowId, componentId, correlationId, run, revision,
     # message (base64 of message.encode)
     "timers": (("due",), ("flowId",), ("componentId",), ("correlationId",)),
     # _id, messageId, flowId, componentId, userId, correlationId, created, err (JSON text),
     # message (base64), messages{} as shown by the API
-    "unprocessed": (("flowId", "created"), ("userId", "created")),
+    "unprocessed": (("flowId", "created"), ("userId", "created"), ("created",)),
     # _id = message id + attempt, state, by, lease, emissions, response, created
     "ledger": (("created",), ("flowId",)),
     # _id = message id, found (in so many processes that died), deaths (when it was the only one), created
@@ -43,7 +43,7 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     # _id = message id, emitted (how many of its emissions are durable), flowId, created
     "windows": (("flowId",),),
     # _id = group id + item id, group, value, created, order, taken
-    "gather_items": (("group", "taken", "created"), ("created",)),
+    "gather_items": (("group", "taken", "created", "order"), ("created",)),
     # _id = group id, fired (operation id), created
     "gather_groups": (("created",),),
     # _id, event, flowId, componentId, userId, params{}

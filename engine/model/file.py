@@ -10,7 +10,10 @@ from engine.model.times import iso
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """Metadata of a stored file; `metadata` holds userId and originFlowId (engine.md §5)."""
+    """Metadata of a stored file; `metadata` holds userId and originFlowId (engine.md §5).
+
+    `used` is when it was last written or opened, in epoch ms, to the day; it is not part of the JSON.
+    """
 
     file_id: str
     filename: str
@@ -20,6 +23,7 @@ class FileRecord:
     upload_date: int
     metadata: dict[str, Any]
     chunk_size: int = 261_120
+    used: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -288,10 +288,8 @@ class StepContext:
     def gather(self, name: str) -> Gather:
         group = f"{self.flow_id}:{self.component_id}:{name}"
         now = self._tools.clock.now()
-        tools, result = self._tools, self.result
-        return DocumentGather(
-            tools.documents, tools.state, self.flow_id, group, self._operation, now, result.writes, self._again
-        )
+        tools = self._tools
+        return DocumentGather(tools.documents, tools.state, self.flow_id, group, self._operation, now, self._again)
 
     def cache_get(self, key: str) -> Any:
         return self._tools.cache.get(f"static:{key}")

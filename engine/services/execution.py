@@ -150,8 +150,7 @@ class Execution:
             return
         try:
             frame = Frame(message.scope, running.variables, message.id, now, step.id)
-            taken: list[Write] = []
-            inputs = self._incoming(step, message, frame, taken)
+            inputs = self._incoming(step, message, frame)
             if not inputs and message.kind == "port":
                 return  # waits for the other messages of its fire pattern
             if message.kind == "port":
@@ -173,7 +172,6 @@ class Execution:
                 self._emit(plan, step, message, [emission], 0, outcome, agenda, alone=True)
         else:
             self._finish(running, plan, step, message, result, windows, outcome, agenda)
-            outcome.writes.extend(taken)
         finally:
             self._quotas.release(slots)
 
@@ -219,13 +217,13 @@ class Execution:
 
         return Windows(skip, settle, message.id, message.flow_id, now)
 
-    def _incoming(self, step: Step, message: Message, frame: Frame, taken: list[Write]) -> Mapping[str, Incoming]:
+    def _incoming(self, step: Step, message: Message, frame: Frame) -> Mapping[str, Incoming]:
         if message.kind != "port":
             if message.kind in ("webhook", "timeout"):
                 return {message.kind: _arrived(message, message.content)}
             return {}
         if step.manifest.fire_patterns:
-            return self._assembler.add(step, message, self._content(step, message, frame), taken)
+            return self._assembler.add(step, message, self._content(step, message, frame))
         return {message.port: _arrived(message, self._content(step, message, frame))}
 
     def _content(self, step: Step, message: Message, frame: Frame) -> Any:

@@ -165,13 +165,22 @@ class Executions:
 
     # -- playing again
 
-    def replay(self, caller: Caller, correlation_id: str, component_id: str | None, revision: str) -> Doc:
+    def replay(
+        self,
+        caller: Caller,
+        correlation_id: str,
+        component_id: str | None,
+        *,
+        revision: str = "newest",
+        allow_masked: bool = False,
+    ) -> Doc:
         """→ {correlationId, replayOf} of the new execution. `revision`: "newest" or "original".
 
         Raises as `Replays.replay`, and NotFound, Forbidden.
         """
         row, _ = self._find(caller, correlation_id, "start")
-        begun = self._replays.replay(row, component_id, newest=revision == "newest", by=caller.username)
+        newest, by = revision == "newest", caller.username
+        begun = self._replays.replay(row, component_id, newest=newest, allow_masked=allow_masked, by=by)
         return {"correlationId": begun, "replayOf": correlation_id}
 
 

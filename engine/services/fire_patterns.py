@@ -12,10 +12,10 @@ from typing import Any
 
 from engine.compiler import Step
 from engine.model.message import Message
-from engine.ports import Clock, Documents, Query, Where, Write
+from engine.ports import Clock, Documents, Query, Where
 from engine.rules.firing import fires
 from engine.sdk import Incoming
-from engine.services.gather import ITEMS, spent
+from engine.services.gather import ITEMS
 
 
 class Assembler:
@@ -23,11 +23,8 @@ class Assembler:
         self._documents = documents
         self._clock = clock
 
-    def add(self, step: Step, message: Message, content: Any, writes: list[Write]) -> Mapping[str, Incoming]:
-        """Hold the message; return what fires with it, by port, or nothing.
-
-        `writes` gets what forgets the messages that fired, for the settlement of a call that succeeded.
-        """
+    def add(self, step: Step, message: Message, content: Any) -> Mapping[str, Incoming]:
+        """Hold the message; return what fires with it, by port, or nothing."""
         group = f"{message.flow_id}:{step.id}:fire:{message.run}"
         item = {
             "_id": f"{group}:{message.id}",
@@ -51,7 +48,6 @@ class Assembler:
                 mine = (Where("group", "eq", group), Where("taken", "eq", message.id))
                 self._documents.update_many(ITEMS, mine, {"taken": None})
                 return {}
-        writes.extend(spent(doc) for doc in taken)
         return self._bundle([doc["value"] for doc in taken])
 
     def _taken(self, group: str, by: str) -> list[dict[str, Any]]:

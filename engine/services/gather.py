@@ -1,8 +1,8 @@
 """Groups of items that several messages contribute to and one takes: joins without locks (design.md §4.6).
 
 One document per item, keyed by the message that brought it; one document says that a group
-has fired. The settlement of the message that took items leaves only their ids: the message that
-brought one may be redelivered, and must not bring it again. Retention clears the ids away.
+has fired. Items that were taken stay for an hour, marked: the message that brought one may be
+redelivered, and must not bring it again. Retention clears them away.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine.ports import Doc, Documents, Query, State, Where, Write
+from engine.ports import Documents, Query, State, Where
 
 ITEMS = "gather_items"
 GROUPS = "gather_groups"
+PAGE = 2_000
 _ORDER = (("created", 1), ("order", 1))
 
 
@@ -29,7 +30,6 @@ class DocumentGather:
         group: str,
         operation: Callable[[], str],
         now: int,
-        writes: list[Write],
         again: bool,
     ) -> None:
         self._documents = documents
@@ -38,7 +38,6 @@ class DocumentGather:
         self._group = group
         self._operation = operation
         self._now = now
-        self._writes = writes
         self._again = again
 
     def _waiting(self) -> tuple[Where, ...]:
@@ -55,7 +54,7 @@ class DocumentGather:
         return int(self._state.get(self._owner, self._group) or 0)
 
     def items(self) -> list[Any]:
-        return [d["value"] for d in self._documents.find(ITEMS, Query(where=self._waiting(), sort=_ORDER))]
+        return self._values(self._waiting())
 
     def fire(self) -> bool:
         op = self._operation()
@@ -72,18 +71,27 @@ class DocumentGather:
     def take(self, minimum: int = 0) -> list[Any] | None:
         op = self._operation()
         mine = (Where("group", "eq", self._group), Where("taken", "eq", op))
-        found = self._documents.find(ITEMS, Query(where=mine, sort=_ORDER)) if self._again else []
+        found = self._values(mine) if self._again else []
         if not found:
             if self.count() < minimum:
                 return None
-            self._documents.update_many(ITEMS, self._waiting(), {"taken": op})
-            found = self._documents.find(ITEMS, Query(where=mine, sort=_ORDER))
-            if len(found) < minimum:  # another message took them between the count and the update
+            taken = self._documents.update_many(ITEMS, self._waiting(), {"taken": op})
+            if taken < minimum:  # another message took them between the count and the update
                 self._documents.update_many(ITEMS, mine, {"taken": None})
                 return None
+            found = self._values(mine)
         self._state.apply(self._owner, f"{op}:count", "inc", self._group, -len(found))
-        self._writes.extend(spent(doc) for doc in found)
-        return [doc["value"] for doc in found]
+        return found
+
+    def _values(self, where: tuple[Where, ...]) -> list[Any]:
+        """By pages: a group may hold a hundred thousand items, and their documents weigh more than they do."""
+        values: list[Any] = []
+        while True:
+            query = Query(where=where, sort=_ORDER, include=("value",), limit=PAGE, offset=len(values))
+            page = self._documents.find(ITEMS, query)
+            values.extend(doc["value"] for doc in page)
+            if len(page) < PAGE:
+                return values
 
     def clear(self) -> None:
         self._documents.delete_many(ITEMS, (Where("group", "eq", self._group),))
@@ -94,11 +102,6 @@ class DocumentGather:
 def counts_owner(flow_id: str) -> str:
     """Owner of the counts of all groups of a flow: counting the documents would take longer the more there are."""
     return f"gather:{flow_id}"
-
-
-def spent(doc: Doc) -> Write:
-    """What is left of a taken item."""
-    return Write(ITEMS, doc["_id"], {key: value for key, value in doc.items() if key != "value"})
 
 
 def forget_flow(documents: Documents, flow_id: str) -> None:

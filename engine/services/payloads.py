@@ -157,5 +157,6 @@ class Payloads:
         return gone
 
     def _may_be_needed(self, flow_id: str) -> bool:
-        theirs = Query(where=(Where("flowId", "eq", flow_id),))
-        return any(self._documents.count(name, theirs) for name in ("timers", "continuity", "unprocessed"))
+        theirs = Where("flowId", "eq", flow_id)
+        pending = {"timers": (theirs, Where("kind", "ne", "tick")), "continuity": (theirs,), "unprocessed": (theirs,)}
+        return any(self._documents.count(name, Query(where=where)) for name, where in pending.items())

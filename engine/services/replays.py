@@ -40,11 +40,12 @@ class Replays:
         self._log_index = log_index
         self._payloads = payloads
 
-    def replay(self, row: ExecutionRow, component_id: str | None, *, newest: bool, by: str) -> str:
+    def replay(self, row: ExecutionRow, component_id: str | None, *, newest: bool, allow_masked: bool, by: str) -> str:
         """Begin a new execution; returns its correlation id. `component_id=None` means the trigger.
 
-        Raises Conflict while the flow is not running; BadRequest when the step did not run or is gone, the
-        revision is no longer kept, or something it needs was not recorded.
+        With `allow_masked`, steps get the mask where the run log does not keep a secret. Raises Conflict while
+        the flow is not running; BadRequest when the step did not run or is gone, the revision is no longer
+        kept, or something it needs was not recorded.
         """
         running = self._plans.running(row.flow_id)
         if running is None:
@@ -61,7 +62,7 @@ class Replays:
             raise BadRequest("it is not known where the execution began; name a component")
         lineage = Lineage(self._chain(row), plans, self._log_index)
         arrivals = self._linked(lineage.starts(start), start, plan)
-        making = _Making(row, running, plan, self._plans, lineage, self._log_index, self._payloads)
+        making = _Making(row, running, plan, self._plans, lineage, self._log_index, self._payloads, allow_masked)
         return self._begin(row, start, plan, making.messages(arrivals, former, self._clock.now()), by)
 
     def _former(self, running: RunningFlow, revision: int) -> Plan | None:
@@ -122,8 +123,10 @@ class _Making:
         lineage: Lineage,
         log_index: LogIndex,
         payloads: Payloads,
+        allow_masked: bool,
     ) -> None:
         self._row = row
+        self._allow_masked = allow_masked
         self._running = running
         self._plan = plan
         self._plans = plans
@@ -204,6 +207,8 @@ class _Making:
             except NotFound as error:
                 raise BadRequest(error.message) from error
         where = f"what passed the port {record.get('port')!r} of {record.get('componentType')}"
+        if record.get("masked") and not self._allow_masked:
+            raise BadRequest(f"the run log keeps no secrets, so {where} is not whole; allowMasked: true takes it so")
         if record.get("cut"):
             raise BadRequest(f"the run log kept only a part of {where}; the execution cannot be played again from here")
         if not record.get("msg"):

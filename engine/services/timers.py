@@ -36,6 +36,7 @@ def timer(id: str, kind: str, due: int, message: Message, **extra: Any) -> Write
         "componentId": message.component_id,
         "correlationId": message.correlation_id,
         "run": message.run,
+        "revision": message.revision,
         "message": base64.b64encode(encode(message)).decode(),
         **extra,
     }

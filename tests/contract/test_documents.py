@@ -172,3 +172,27 @@ def test_updates_of_different_fields_keep_each_other(documents: Documents, toget
     documents.put("config", {"_id": "a", "seen": {}})
     together(lambda number: documents.update("config", "a", {f"seen.n{number}": number}))
     assert documents.get("config", "a") == {"_id": "a", "seen": {f"n{n}": n for n in range(8)}}
+
+
+def test_delete_many_deletes_no_more_than_it_may(documents: Documents) -> None:
+    for number in range(5):
+        documents.put("unprocessed", {"_id": f"m{number}", "flowId": "a", "created": number})
+    where = (Where("created", "lt", 4),)
+    assert [documents.delete_many("unprocessed", where, 3) for _ in range(3)] == [3, 1, 0]
+    assert documents.get("unprocessed", "m4") is not None
+
+
+def test_a_collection_can_be_cut_to_a_size(documents: Documents) -> None:
+    for number in range(20):
+        documents.put("unprocessed", {"_id": f"m{19 - number:02}", "created": number, "text": "x" * 10_000})
+    assert documents.excess("unprocessed", 10_000_000) == 0
+    excess = documents.excess("unprocessed", 100_000)
+    assert 90_000 <= excess <= 130_000
+    assert documents.delete_oldest("unprocessed", "created", excess=excess, limit=3)[0] == 3
+    left = documents.excess("unprocessed", 100_000)
+    count, freed = documents.delete_oldest("unprocessed", "created", excess=left, limit=100)
+    assert freed >= left
+    assert documents.excess("unprocessed", 100_000) == 0
+    kept = [doc["created"] for doc in documents.find("unprocessed", Query(sort=(("created", 1),)))]
+    assert kept == list(range(3 + count, 20))
+    assert len(kept) >= 8

@@ -245,3 +245,31 @@ def test_any_sequence_of_writes_reads_back(files: Files, steps: list[tuple[str, 
         assert record == files.info("prop")
         assert record.md5 == hashlib.md5(content).hexdigest()
         assert load(files, "prop") == content
+
+
+def test_the_day_of_the_last_use_is_known(files: Files, pass_time: Callable[[int], None]) -> None:
+    day = 86_400_000
+    made = save(files, file_id="a", created=1)
+    uses: tuple[Callable[[], object], ...] = (
+        lambda: load(files, "a"),
+        lambda: files.append("a", b"x"),
+        lambda: files.replace("a", b"y"),
+    )
+    for number, use in enumerate(uses, 1):
+        pass_time(2 * day)
+        use()
+        assert files.info("a").used == made.used + number * 2 * day
+    pass_time(1000)
+    load(files, "a")
+    assert files.info("a").used == made.used + 6 * day, "not written again within a day"
+    later = made.used + 6 * day + 1
+    assert [f.file_id for f in files.find(Query(where=(Where("used", "lt", later),), sort=(("used", 1),)))] == ["a"]
+    assert "used" not in files.info("a").to_json()
+
+
+def test_sizes_are_added_up(files: Files) -> None:
+    save(files, b"x" * 100)
+    save(files, b"x" * 20, filename="b.txt")
+    assert files.total_bytes() == 120
+    assert files.total_bytes((Where("filename", "eq", "b.txt"),)) == 20
+    assert files.total_bytes((Where("filename", "eq", "none"),)) == 0

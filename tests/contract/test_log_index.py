@@ -483,3 +483,28 @@ def test_reading_while_writing_and_deleting(index: LogIndex) -> None:
         reader.join()
     assert failures == []
     assert ids(index, "unicorn") == [str(number) for number in range(45, 60)]
+
+
+def test_a_log_beyond_its_size_loses_its_oldest_month_first(index: LogIndex) -> None:
+    april = MARCH + 30 * DAY
+    index.append([record(n, msg="x" * 1000) for n in range(500)])
+    index.append([record(1000 + n, created=april + n, msg="x" * 1000) for n in range(500)])
+    assert not index.shrink(100_000_000)
+    assert index.shrink(1_500_000)
+    left = index.search(LogQuery(sort=(("created", 1),), size=1000)).hits
+    assert [hit["_id"] for hit in left] == [f"0190-{1000 + n:08}" for n in range(500)]
+
+
+def test_a_single_month_is_thinned_out_from_its_oldest_records(index: LogIndex) -> None:
+    index.append([record(n, msg=f"x{n} " * 300) for n in range(1000)])
+    assert index.shrink(500_000)
+    rounds = 1
+    while index.shrink(500_000):
+        rounds += 1
+        assert rounds < 30
+    left = index.search(LogQuery(sort=(("created", 1),), size=1000)).hits
+    assert 0 < len(left) < 600
+    assert left[-1]["_id"] == "0190-00000999"
+    assert [hit["_id"] for hit in left] == sorted(hit["_id"] for hit in left)
+    index.append([record(2000, msg="new")])
+    assert [hit["_id"] for hit in index.search(LogQuery("new")).hits] == ["0190-00002000"]

@@ -119,17 +119,22 @@ def cancel(correlation_id: str) -> Doc:
         "type": "object",
         "properties": {
             "componentId": {**NULLABLE, "description": "Begin with what came to this step; the trigger when absent."},
+            "allowMasked": {"type": "boolean", "description": "Take `[masked]` where the run log keeps no secret."},
             "revision": {"enum": ["original", "newest"], "description": "Of the flow; newest when absent."},
         },
     },
-    description="A new execution gets the recorded messages; a trigger does not run again, what it sent is sent "
-    "again. The flow must run. What the run log keeps masked or cut is not made up: masked values go in masked, "
-    "and what is missing is an error.",
+    description="A new execution gets the recorded messages. A trigger does not run again: what it sent is sent "
+    "again. The flow must run. What the run log did not keep whole is an error.",
     answers={200: {"type": "object", "properties": {"correlationId": TEXT, "replayOf": TEXT}}},
 )
 def replay(correlation_id: str, body: dict[str, Any]) -> Doc:
-    component_id, revision = body.get("componentId"), body.get("revision", "newest")
-    return platform().executions.replay(caller(), correlation_id, component_id, revision)
+    return platform().executions.replay(
+        caller(),
+        correlation_id,
+        body.get("componentId"),
+        revision=body.get("revision", "newest"),
+        allow_masked=body.get("allowMasked", False),
+    )
 
 
 def _request() -> ExecutionRequest:

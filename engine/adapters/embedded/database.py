@@ -233,6 +233,15 @@ class Database:
         except exc.DBAPIError as error:
             raise translate(error, self.path) from error
 
+    def used_bytes(self) -> int:
+        """Size of the file without the pages that deletions left free."""
+        with self.read() as connection:
+            pages, free, size = (
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
     def close(self) -> None:
         """Commit what is waiting, then close. Later submissions raise Unavailable."""
         if self._closing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from engine.model.collections import COLLECTIONS
 from engine.ports import Doc, Query, Where
 
 T = TypeVar("T")
+
+SIZES = 500
+"""Documents whose sizes are read at a time."""
 
 
 def table_name(collection: str) -> str:
@@ -55,6 +59,7 @@ class _Collection:
     put: str
     replace: str
     delete: str
+    sizes: str
 
 
 class SqliteDocuments:
@@ -106,16 +111,51 @@ class SqliteDocuments:
     def update_many(self, collection: str, where: Sequence[Where], changes: Mapping[str, Any]) -> int:
         target = self._of(collection)
         condition = matching(target.source, where)
+        if all(_PLAIN.fullmatch(path) and isinstance(value, str | None) for path, value in changes.items()):
+            statement = sa.update(target.table).where(condition).values(doc=_in_place(target.table.c.doc, changes))
+            return self._write(target, lambda c: c.execute(statement).rowcount)
         return self._write(target, lambda c: _change(c, target, condition, changes))
 
     def delete(self, collection: str, id: str) -> bool:
         target = self._of(collection)
         return self._write(target, lambda c: c.exec_driver_sql(target.delete, (id,)).rowcount > 0)
 
-    def delete_many(self, collection: str, where: Sequence[Where]) -> int:
+    def delete_many(self, collection: str, where: Sequence[Where], limit: int | None = None) -> int:
         target = self._of(collection)
-        statement = sa.delete(target.table).where(matching(target.source, where))
+        condition = matching(target.source, where)
+        if limit is not None:
+            condition = target.table.c.id.in_(sa.select(target.table.c.id).where(condition).limit(limit))
+        statement = sa.delete(target.table).where(condition)
         return self._write(target, lambda c: c.execute(statement).rowcount)
+
+    def excess(self, collection: str, limit: int) -> int:
+        """Bytes over `limit`. Nothing is counted while the whole file has no more than that."""
+        target = self._of(collection)
+        if self._database.used_bytes() <= limit:
+            return 0
+        total, last = 0, ""
+        while True:  # page by page: no read may take long
+            with self._database.read() as connection:
+                count, size, last = connection.exec_driver_sql(target.sizes, (last, SIZES)).one()
+            total += size or 0
+            if count < SIZES:
+                return max(total - limit, 0)
+
+    def delete_oldest(self, collection: str, by: str, *, excess: int, limit: int) -> tuple[int, int]:
+        target = self._of(collection)
+        size = sa.func.length(sa.cast(target.table.c.doc, sa.LargeBinary))
+        oldest = select(target.source, Query(sort=((by, 1),), limit=limit), target.table.c.id, size)
+        with self._database.read() as connection:
+            rows = connection.execute(oldest).all()
+        chosen: list[str] = []
+        freed = 0
+        for key, length in rows:
+            if freed >= excess:
+                break
+            chosen.append(key)
+            freed += length
+        statement = sa.delete(target.table).where(target.table.c.id.in_(chosen))
+        return self._write(target, lambda c: c.execute(statement).rowcount), freed
 
     def _of(self, collection: str) -> _Collection:
         try:
@@ -146,6 +186,8 @@ def _declare(database: Database, name: str, indexes: Sequence[Sequence[str]]) ->
         put=put_sql(name),
         replace=f'UPDATE "{table.name}" SET doc = ? WHERE id = ?',  # noqa: S608
         delete=delete_sql(name),
+        sizes=f"SELECT count(*), sum(size), max(id) FROM (SELECT id, length(CAST(doc AS BLOB)) AS size"  # noqa: S608
+        f' FROM "{table.name}" WHERE id > ? ORDER BY id LIMIT ?)',
     )
 
 
@@ -165,6 +207,17 @@ def _change(
         apply_changes(doc, changes)
         connection.exec_driver_sql(target.replace, (encode(doc, f"{target.name} {key}"), key))
     return len(rows)
+
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z_]*")
+
+
+def _in_place(doc: Any, changes: Mapping[str, Any]) -> Any:
+    """Texts of top-level fields set by SQLite itself: many documents change without coming into memory."""
+    for path, value in changes.items():
+        at = f"$.{path}"
+        doc = sa.func.json_remove(doc, at) if value is None else sa.func.json_set(doc, at, value)
+    return doc
 
 
 def _projected(doc: Doc, query: Query) -> Doc:

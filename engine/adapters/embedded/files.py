@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -30,14 +30,17 @@ from engine.errors import BadRequest, NotFound, Unavailable
 from engine.model.file import FileRecord
 from engine.model.message import new_id
 from engine.model.times import from_iso
-from engine.ports import Clock, Doc, Query
+from engine.ports import Clock, Doc, Query, Where
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _STRIPES = 64
 _DIGESTS = 256
-_INDEXES = (("metadata.userId", "filename"), ("filename",))
+_INDEXES = (("metadata.userId", "filename"), ("filename",), ("used",))
+_USED_EXACT = 86_400_000
+"""Milliseconds within which a further opening of a file is not recorded."""
+
 _GET = "SELECT doc, generation FROM files WHERE id = ?"
 _PUT = (
     "INSERT INTO files (id, doc, generation) VALUES (?, ?, ?) "
@@ -75,7 +78,9 @@ class SqliteFiles:
         """A known `file_id` is replaced with its record. Raises BadRequest, TooLarge, Unavailable."""
         now = self._clock.now()
         key = new_id(now) if file_id is None else _checked_id(file_id)
-        new = FileRecord(key, filename, content_type, 0, "", now if created is None else created, dict(metadata))
+        new = FileRecord(
+            key, filename, content_type, 0, "", now if created is None else created, dict(metadata), used=now
+        )
         encode(new.to_json(), f"the record of file {key}")
         return self._store(key, content, lambda old: new)
 
@@ -84,7 +89,8 @@ class SqliteFiles:
         self.info(file_id)
 
         def renew(old: FileRecord | None) -> FileRecord:
-            return replace(_existing(old, file_id), upload_date=self._clock.now())
+            now = self._clock.now()
+            return replace(_existing(old, file_id), upload_date=now, used=now)
 
         return self._store(file_id, content, renew)
 
@@ -97,7 +103,7 @@ class SqliteFiles:
             digest = self._digests.take(name, record.length) or self._digest(file_id)
             self._blobs.extend(name, record.length, content)
             digest.update(content)
-            record = replace(record, length=length, md5=digest.hexdigest())
+            record = replace(record, length=length, md5=digest.hexdigest(), used=self._clock.now())
             self._point(record, generation)
             self._digests.put(name, Written(length, digest))
             return record
@@ -118,11 +124,19 @@ class SqliteFiles:
         """A buffered reader that can seek; it keeps its content when the file is replaced or deleted."""
         for _ in range(8):  # a replacement may remove the content between the two steps
             record, generation = self._load(file_id)
+            if self._clock.now() - record.used >= _USED_EXACT:
+                self._touch(file_id)
             try:
                 return self._blobs.open(f"{file_id}.{generation}", record.length)
             except FileNotFoundError:
                 continue
         raise Unavailable(f"the content of file {file_id} is missing on the disk", code="STORAGE")
+
+    def _touch(self, file_id: str) -> None:
+        with self._lock(file_id):
+            found = self._find(file_id)
+            if found is not None:
+                self._point(replace(found[0], used=self._clock.now()), found[1])
 
     def delete(self, file_id: str) -> bool:
         with self._lock(file_id):
@@ -144,6 +158,12 @@ class SqliteFiles:
         condition = matching(self._source, query.where, query.any_of)
         with self._database.read() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(self._table).where(condition)).scalar_one()
+
+    def total_bytes(self, where: Sequence[Where] = ()) -> int:
+        length = sa.func.json_extract(self._table.c.doc, "$.length")
+        statement = sa.select(sa.func.coalesce(sa.func.sum(length), 0)).where(matching(self._source, where))
+        with self._database.read() as connection:
+            return int(connection.execute(statement).scalar_one())
 
     # -- inside
 
@@ -167,7 +187,8 @@ class SqliteFiles:
         return record
 
     def _point(self, record: FileRecord, generation: str) -> None:
-        row = (record.file_id, encode(record.to_json(), f"the record of file {record.file_id}"), generation)
+        doc = {**record.to_json(), "used": record.used}
+        row = (record.file_id, encode(doc, f"the record of file {record.file_id}"), generation)
         self._database.write(lambda connection: connection.exec_driver_sql(_PUT, row))
 
     def _find(self, file_id: str) -> tuple[FileRecord, str] | None:
@@ -242,4 +263,5 @@ def _record(doc: Doc) -> FileRecord:
         upload_date=from_iso(doc["uploadDate"]),
         metadata=metadata,
         chunk_size=doc["chunkSize"],
+        used=doc["used"],
     )

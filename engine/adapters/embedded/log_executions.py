@@ -77,7 +77,10 @@ _STOP = (
     " AND status <> 'succeeded'"
 )
 _CONCLUDE = (
-    'UPDATE execution SET waits = 0 WHERE "correlationId" = ? AND "flowId" = ? AND last = ? AND status = \'waiting\''
+    "UPDATE execution SET waits = 0"
+    " FROM (SELECT value ->> 0 AS c, value ->> 1 AS f, value ->> 2 AS l FROM json_each(?)) AS told"
+    ' WHERE execution."correlationId" = told.c AND execution."flowId" = told.f AND execution.last = told.l'
+    " AND execution.status = 'waiting'"
 )
 
 SELECT = f"SELECT {_NAMES}, status FROM execution"  # noqa: S608
@@ -144,8 +147,8 @@ def stop_flow(connection: sa.Connection, record: Doc) -> None:
 
 
 def conclude(connection: sa.Connection, rows: Sequence[ExecutionRow]) -> None:
-    for row in rows:
-        connection.exec_driver_sql(_CONCLUDE, (row.correlation_id, row.flow_id, row.last))
+    told = [(row.correlation_id, row.flow_id, row.last) for row in rows]
+    connection.exec_driver_sql(_CONCLUDE, (orjson.dumps(told).decode(),))
 
 
 def delete(connection: sa.Connection, before_ms: int | None, flow_ids: Sequence[str], limit: int) -> int:

@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
@@ -46,6 +46,7 @@ READ_SECONDS = 10.0
 """A longer search is given up: an open read keeps SQLite from reusing its write-ahead log."""
 
 _DELETE_ROWS = 2000
+MERGE_PAGES = 500
 _CHUNKS = (256, 32, 4, 1)
 
 
@@ -169,8 +170,44 @@ class LogMonth:
                 )
         return len(found)
 
-    def remove(self) -> int:
-        """Delete the file once those reading it have left. The number of records it held.
+    def used_bytes(self) -> int:
+        """Size of the file without the pages that deletions left free; 0 when it is gone."""
+        try:
+            with self.reading() as connection:
+                pages, free, size = (
+                    connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                    for name in ("page_count", "freelist_count", "page_size")
+                )
+        except MonthGone:
+            return 0
+        return int((pages - free) * size)
+
+    def oldest(self, share: float) -> int | None:
+        """When the newest of the oldest `share` (0 to 1) of the records was made; None without records."""
+        with self.reading() as connection:
+            count = connection.exec_driver_sql("SELECT count(*) FROM log").scalar_one()
+            place = min(int(count * share), count - 1)
+            query = "SELECT created FROM log ORDER BY created LIMIT 1 OFFSET ?"
+            found: int | None = connection.exec_driver_sql(query, (place,)).scalar() if count else None
+            return found
+
+    def merge_text_index(self) -> Callable[[], int]:
+        """Deletions only add to the text index until it is merged. → what does a piece of that: 0 when it is done."""
+        pages = -MERGE_PAGES  # negative: begin to merge everything
+
+        def piece() -> int:
+            nonlocal pages
+            with self._transaction() as connection:
+                before = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+                connection.exec_driver_sql("INSERT INTO log_fts (log_fts, rank) VALUES ('merge', ?)", (pages,))
+                done = connection.exec_driver_sql("SELECT total_changes()").scalar_one() - before
+            pages = MERGE_PAGES
+            return int(done >= 2)  # the statement itself is one change
+
+        return piece
+
+    def retire(self) -> int:
+        """Let nobody read any more, and wait until those who do have left. The number of records it holds.
 
         SQLite must not lose a file it is opening: a reader would pair the old database with the
         log of its successor. Waiting is bounded by READ_SECONDS.
@@ -183,9 +220,12 @@ class LogMonth:
         with self._left:
             self._gone = True
             self._left.wait_for(lambda: self._open == 0)
+        return held
+
+    def remove(self) -> None:
+        """Delete the file of a retired month."""
         self.close()
         _unlink(self.path)
-        return held
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,10 @@ OLDEST_HOME = 400 * 86_400_000
 
 WINDOW = 10_000
 """Largest `offset + size`; beyond it readers page by `search_after` (Elasticsearch's figure)."""
+
+
+PAUSE = 0.01
+"""Seconds between two batches of a deletion, so that a thread that appends gets its turn."""
 
 
 class SqliteLogIndex:
@@ -170,9 +175,7 @@ class SqliteLogIndex:
             if before_ms is not None and start >= before_ms:
                 break
             if before_ms is not None and end <= before_ms and not flow_ids:
-                with self._writing:
-                    deleted += month.remove()
-                    self._months = {key: kept for key, kept in self._months.items() if key != name}
+                deleted += self._drop(month)
             else:
                 where, bound = " AND ".join(parts), tuple(values)
                 deleted += self._in_batches(partial(month.delete, where, bound))
@@ -187,6 +190,34 @@ class SqliteLogIndex:
             deleted += count
             if not count:
                 return deleted
+            time.sleep(PAUSE)
+
+    def shrink(self, limit: int) -> bool:
+        """Drop the oldest month; when there is only one, so many of its records that a tenth of `limit` is free."""
+        months = self._oldest_first()
+        sizes = [month.used_bytes() for month in months]
+        if sum(sizes) <= limit:
+            return False
+        if len(months) > 1:
+            return self._drop(months[0]) >= 0
+        return self._thin(months[0], (sizes[0] - 0.9 * limit) / sizes[0])
+
+    def _drop(self, month: LogMonth) -> int:
+        held = month.retire()  # waits for readers; appending goes on meanwhile
+        with self._writing:
+            self._months = {name: kept for name, kept in self._months.items() if kept is not month}
+            month.remove()
+        return held
+
+    def _thin(self, month: LogMonth, share: float) -> bool:
+        """What is deleted leaves free pages behind, which later records fill. Whether there was anything."""
+        bound = month.oldest(share)
+        if bound is None:
+            return False
+        deleted = self._in_batches(partial(month.delete, "created <= ?", (bound,)))
+        self._in_batches(partial(month.delete_executions, bound, ()))
+        self._in_batches(month.merge_text_index())
+        return deleted > 0
 
     def size(self) -> int:
         total = 0

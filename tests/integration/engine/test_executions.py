@@ -456,7 +456,7 @@ def test_another_flow_under_the_same_correlation_id_goes_on(lab: Lab, make: Make
 
 def again(lab: Lab, execution: Doc, name: str | None = None, revision: str = "newest") -> str:
     component = lab.ids[name] if name else None
-    answer = lab.platform.executions.replay(lab.caller, execution["correlationId"], component, revision)
+    answer = lab.platform.executions.replay(lab.caller, execution["correlationId"], component, revision=revision)
     assert answer["replayOf"] == execution["correlationId"]
     return str(answer["correlationId"])
 
@@ -589,7 +589,19 @@ def test_what_cannot_be_played_again_says_why(lab: Lab, make: Make) -> None:
     with pytest.raises(BadRequest, match="does not keep"):
         again(lab, execution)
     with pytest.raises(BadRequest, match="nothing that came to or from nowhere"):
-        lab.platform.executions.replay(lab.caller, execution["correlationId"], "nowhere", "newest")
+        lab.platform.executions.replay(lab.caller, execution["correlationId"], "nowhere")
+
+
+def test_secrets_the_log_does_not_keep_are_not_made_up(lab: Lab, make: Make) -> None:
+    lab.open()
+    echo = make("Echo", ("hook", "out"), fields={"n": "{{{$.@hook@.out.n}}}"})
+    flow = lab.flow({"hook": make("Hook"), "echo": echo})
+    lab.post(flow, "hook", {"n": 1, "authorization": "Bearer 4711"})
+    execution = with_status(lab, flow, "succeeded")
+    with pytest.raises(BadRequest, match="allowMasked"):
+        again(lab, execution)
+    lab.platform.executions.replay(lab.caller, execution["correlationId"], None, allow_masked=True)
+    assert lab.outputs(flow, "echo", 2) == [{"n": 1}] * 2
 
 
 def test_indexing_a_batch_again_after_a_crash_changes_nothing(lab: Lab, make: Make) -> None:

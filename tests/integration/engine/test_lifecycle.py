@@ -284,7 +284,7 @@ def test_fire_patterns_hold_messages_until_a_row_matches(lab: Any, make: Make) -
     lab.post(flow, "left", {"v": 0}, enqueue_only=True)
     assert lab.outputs(flow, "both") == [{"a": 0, "b": [1, 2]}]
     lab.idle()
-    assert all("value" not in d for d in lab.platform.documents.find("gather_items"))
+    assert all(d.get("taken") for d in lab.platform.documents.find("gather_items"))
     lab.clock.ms += 3_700_000
     lab.platform.housekeeping()
     assert lab.platform.documents.count("gather_items") == 0

@@ -311,20 +311,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     )
     metrics.gauge("headrace_queue_messages", "Messages waiting or in flight.", lambda: bus.depth())
     metrics.gauge("headrace_timer_lag_seconds", "How late the earliest timer is.", lambda: timers.lag_ms() / 1000)
-    health = Health(metrics, [lambda: database.fault.message if database.fault else None])
     further = (partial(payloads.expire, bus), cancelled.load)
-    housekeeping = Retention(documents, log_index, files, bus, clock, settings.keeps, further)
-
-    executions = Executions(
-        documents=documents,
-        bus=bus,
-        cache=cache,
-        clock=clock,
-        log_index=log_index,
-        flows=flows,
-        cancelled=cancelled,
-        replays=Replays(documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index, payloads=payloads),
-    )
+    replays = Replays(documents=documents, bus=bus, clock=clock, plans=plans, log_index=log_index, payloads=payloads)
     platform = Platform(
         settings=settings,
         clock=clock,
@@ -343,7 +331,16 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         stores=stores,
         file_service=file_service,
         logs=Logs(log_index=log_index, flows=flows),
-        executions=executions,
+        executions=Executions(
+            documents=documents,
+            bus=bus,
+            cache=cache,
+            clock=clock,
+            log_index=log_index,
+            flows=flows,
+            cancelled=cancelled,
+            replays=replays,
+        ),
         unprocessed=Unprocessed(
             documents=documents,
             bus=bus,
@@ -362,9 +359,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         webhooks=webhooks,
         aftermath=aftermath,
         erasure=Erasure(documents=documents, files=files, cache=cache, flows=flows),
-        health=health,
+        health=Health(metrics, [lambda: database.fault.message if database.fault else None]),
         metrics=metrics,
-        housekeeping=housekeeping,
+        housekeeping=Retention(documents, log_index, files, bus, clock, settings.keeps, further),
         claims=claims,
         suspects=Suspects(documents, bus, clock, claims),
         _closing=closing,

@@ -21,7 +21,7 @@ IDS = [str(p.relative_to(ROOT)) for p in PAGES]
 
 EXPECTED = {
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/quickstart.md", "docs/architecture.md",
-    "docs/connectors.md", "docs/settings.md", "docs/operating.md", "docs/api.md",
+    "docs/connectors.md", "docs/settings.md", "docs/operating.md", "docs/api.md", "docs/webhooks.md",
 }  # fmt: skip
 
 _ROW = re.compile(r"^\| `(\w+)` \| (\S+) \| .+ \|$", re.MULTILINE)

@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from engine.errors import Unavailable
-from engine.ports import Cache, Clock, Doc, LogIndex, LogQuery
+from engine.model.log import LogQuery
+from engine.ports import Cache, Clock, Doc, LogIndex
 
 log = logging.getLogger(__name__)
 

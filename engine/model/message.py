@@ -15,6 +15,9 @@ import orjson
 
 FORMAT = 1
 
+ROOM = 16
+"""Levels of nesting kept free around the contents of messages."""
+
 REPLAY_OF = "replayOf"
 """Key in `extra`: the correlation id of the execution that is played again. All of an execution's messages have it."""
 
@@ -73,6 +76,17 @@ def encode(message: Message) -> bytes:
     )  # fmt: skip
 
 
+def content_json(value: Any) -> bytes:
+    """JSON text of what a message is to carry.
+
+    Raises TypeError when it is not JSON, or nested so deeply that nothing could be wrapped around it any more
+    (orjson writes 254 levels; a message, its scope and the records of it add some).
+    """
+    for _ in range(ROOM):
+        value = [value]
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)[ROOM:-ROOM]
+
+
 def decode(data: bytes) -> Message:
     version, *rest = orjson.loads(data)
     if version != FORMAT:
@@ -94,9 +108,14 @@ def first_id(ms: int, *parts: object) -> str:
     return _version_7(ms, hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).hexdigest())
 
 
-def _version_7(ms: int, tail: str) -> str:
+def earliest_id(ms: int) -> str:
+    """Less than every id made at `ms` or later, and greater than those made before."""
     head = f"{ms:012x}"
-    return f"{head[:8]}-{head[8:]}-7000-9{tail[:3]}-{tail[3:15]}"
+    return f"{head[:8]}-{head[8:]}"
+
+
+def _version_7(ms: int, tail: str) -> str:
+    return f"{earliest_id(ms)}-7000-9{tail[:3]}-{tail[3:15]}"
 
 
 def made_at(id: str) -> int:

@@ -16,9 +16,10 @@ from engine.compiler import Step
 from engine.errors import NotFound, StepError
 from engine.model.file import FileRecord
 from engine.model.flow import Descriptor, read_descriptor
-from engine.model.message import Message, derived_id, first_id, inherited
+from engine.model.log import LogQuery
+from engine.model.message import Message, content_json, derived_id, first_id, inherited
 from engine.model.times import from_iso, to_datetime
-from engine.ports import Http, LogQuery, Write
+from engine.ports import Http, Write
 from engine.rules.links import ERROR_PORT
 from engine.sdk import Gather, Incoming, Link, StateView, Stores
 from engine.services.gather import DocumentGather
@@ -148,12 +149,12 @@ class StepContext:
 
     def send(self, content: Any, port: str, *, scope: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         if self._step.manifest.out_port(port) is None and port != ERROR_PORT:
-            raise StepError(f"{self.component_type} emitted to an unknown port {port!r}", code="UNKNOWN_PORT")
+            raise StepError(f"{self.component_type} emitted to an unknown port {port!r}", code="UNKNOWN_PORT", retryable=False)
         try:
-            encoded = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+            encoded = content_json(content)
         except TypeError as error:
             message = f"{self.component_type} emitted something that is not JSON on port {port!r}: {error}"
-            raise StepError(message, code="NOT_JSON") from error
+            raise StepError(message, code="NOT_JSON", retryable=False) from error
         if self._step.external or not self._step.trusted:
             content = orjson.loads(encoded)  # plain JSON for the ledger, and nothing a connector may still change
         replaced = {cid: dict(ports) for cid, ports in scope.items()} if scope is not None else None
@@ -171,7 +172,7 @@ class StepContext:
 
     def respond(self, body: Any = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         if not isinstance(status, int) or not 100 <= status <= 599:
-            raise StepError(f"a response needs a status between 100 and 599, not {status!r}", code="BAD_STATUS")
+            raise StepError(f"a response needs a status between 100 and 599, not {status!r}", code="BAD_STATUS", retryable=False)
         if self.result.reply is None:
             self.result.reply = Reply(status, body, {str(k): str(v) for k, v in (headers or {}).items()})
 

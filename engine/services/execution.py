@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from engine.compiler import Plan, Step
-from engine.errors import BadRequest, NotFound, ValidationFailed
-from engine.model.message import Message, derived_id
+from engine.errors import BadRequest, NotFound, StepError, ValidationFailed
+from engine.model.message import Message, content_json, derived_id
 from engine.ports import Bus, Doc, Settlement, Write
 from engine.rules.coerce import fit
 from engine.sdk import Component, Incoming
@@ -166,7 +166,7 @@ class Execution:
             waiting = replace(message, extra={**message.extra, LOCK_UNTIL: busy.until})
             self._put_back(waiting, outcome, HOLD_MS)
         # whatever a connector raises ends in the log, never in the worker: sys.exit() too
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             emission = self._failing.failed(running, step, message, error, inputs, outcome)
             if emission is not None:
                 self._emit(plan, step, message, [emission], 0, outcome, agenda, alone=True)
@@ -200,6 +200,8 @@ class Execution:
             self._pass_through(step, inputs, context)
         else:
             _HOOKS[message.kind](step.behaviour, context)
+        if not step.trusted:
+            _check(step, context.result)
         if outside:
             self._ledger.done(message, context.result)
         return context.result
@@ -353,6 +355,15 @@ def _arrived(message: Message, content: Any) -> Incoming:
 
 def _listeners(plan: Plan) -> list[str]:
     return [cid for cid, step in plan.steps.items() if type(step.behaviour).signal is not Component.signal]
+
+
+def _check(step: Step, result: CallResult) -> None:
+    """Raises StepError when the settlement could not hold what a connector asked for."""
+    try:
+        content_json(result.to_json())
+    except TypeError as error:
+        text = f"{step.type} asked for something that is not JSON: {error}"
+        raise StepError(text, code="NOT_JSON", retryable=False) from error
 
 
 def _receive(behaviour: Component, context: StepContext) -> None:

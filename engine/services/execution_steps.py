@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
+from engine.model.log import LogQuery
 from engine.model.times import iso
-from engine.ports import Doc, LogIndex, LogQuery
+from engine.ports import Doc, LogIndex
 
 SKELETON = (
     "id", "created", "componentId", "componentType", "severity", "portType", "port", "senderId", "duration",

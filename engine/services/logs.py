@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.errors import BadRequest, NotFound
-from engine.ports import Doc, LogIndex, LogPage, LogQuery
+from engine.model.log import LogPage, LogQuery
+from engine.ports import Doc, LogIndex
 from engine.rules.acl import Caller
 from engine.services.flows import Flows
 

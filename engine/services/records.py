@@ -85,17 +85,22 @@ def _without(value: Any, logging: Logging, secrets: set[str]) -> Any:
 
 def _described(error: BaseException) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "message": error.message if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}",
-        "code": error_code(error),
+        "message": _plain(error.message if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"),
+        "code": _plain(error_code(error)),
         "name": type(error).__name__,
     }
     if isinstance(error, HeadraceError):
         if error.details:
-            described["details"] = error.details
+            described["details"] = orjson.loads(as_text(error.details))
     else:
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         described["stack"] = [f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno} in {f.name}" for f in frames]
     return described
+
+
+def _plain(text: object) -> str:
+    """Text that can be stored: a connector's may hold half of a surrogate pair, or be no text at all."""
+    return str(text).encode("utf-8", "replace").decode()
 
 
 def failure(message: Message, step: Step, now: int, error: dict[str, Any], inputs: Any) -> Doc:

@@ -13,8 +13,9 @@ import orjson
 
 from engine.compiler import Output, Plan, Step
 from engine.errors import BadRequest
+from engine.model.log import LogQuery
 from engine.model.message import Message, Scope
-from engine.ports import LogIndex, LogQuery
+from engine.ports import LogIndex
 from engine.services.plans import Plans, RunningFlow
 
 

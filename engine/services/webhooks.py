@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from engine.errors import BadRequest, HeadraceError, NotFound, TimedOut
-from engine.model.message import Message, derived_id, new_id
+from engine.model.message import Message, content_json, derived_id, new_id
 from engine.ports import Bus, Clock, Documents
 from engine.rules.webhook_settings import DEFAULT, WebhookSettings, settings_or_broken
 from engine.services.execution import Execution
@@ -286,6 +286,10 @@ class Webhooks:
             raise NotFound(f"flow {flow_id} has no component {component_id}")
         if step.manifest.in_port(port) is None:
             raise BadRequest(f"{step.type} has no in port {port!r}")
+        try:
+            content_json(content)
+        except TypeError as error:
+            raise BadRequest(f"content: cannot be sent: {error}") from error
         now = self._clock.now()
         key = new_id(now)
         message = Message(key, running.id, running.run, running.revision, component_id, key, port, content, {}, now)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from engine.adapters.embedded.logindex import SqliteLogIndex
 from engine.errors import BadRequest
 from engine.model.execution import ExecutionQuery, ExecutionRow
+from engine.model.log import LogQuery
 from engine.model.message import first_id
 from engine.model.times import from_iso
-from engine.ports import Doc, LogIndex, LogQuery
+from engine.ports import Doc, LogIndex
 
 MARCH = from_iso("2026-03-15T12:00:00Z")
 END_OF_MARCH = from_iso("2026-03-31T23:59:59.999Z")
@@ -363,5 +364,7 @@ def test_deleting_by_age_keeps_what_still_moves(index: LogIndex) -> None:
     index.append([delivery("b", "d", MARCH + 2 * DAY, delta=-1)])
     index.delete(before_ms=MARCH + DAY)
     assert names(index) == "cb"
+    index.append([delivery("c", "r", MARCH + DAY), delivery("b", "d", MARCH + 2 * DAY, delta=-1)])  # known still
+    assert (the(index, "b").status, the(index, "c").status) == ("succeeded", "succeeded")
     index.delete(before_ms=MARCH + 60 * DAY)
     assert names(index) == ""

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from engine.adapters.embedded.logindex import SqliteLogIndex
 from engine.errors import BadRequest
+from engine.model.log import LogQuery
 from engine.model.times import from_iso
-from engine.ports import Doc, LogIndex, LogQuery
+from engine.ports import Doc, LogIndex
 
 MARCH = from_iso("2026-03-15T12:00:00Z")
 DAY = 86_400_000

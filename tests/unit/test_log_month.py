@@ -13,8 +13,10 @@ from engine.adapters.embedded.log_month import LogMonth
 from engine.adapters.embedded.log_query import compile_query
 from engine.adapters.embedded.logindex import SqliteLogIndex
 from engine.errors import TimedOut, Unavailable
+from engine.model.log import LogQuery
+from engine.model.message import new_id
 from engine.model.times import from_iso
-from engine.ports import Doc, LogQuery
+from engine.ports import Doc
 
 START = from_iso("2026-03-01T00:00:00Z")
 
@@ -135,3 +137,47 @@ def test_months_outside_the_time_asked_for_are_not_opened(index: SqliteLogIndex,
     index.append(records(60))
     assert index.search(LogQuery("gridTimestamp:[2026-03-01 TO *] AND common", size=5)).total == 60
     index.close()
+
+
+def test_ids_of_counted_deliveries_do_not_pile_up(index: SqliteLogIndex, tmp_path: Path) -> None:
+    day = 86_400_000
+
+    def delivery(at: int) -> Doc:
+        id_ = new_id(at)
+        place = {"id": f"{id_}.0.r", "created": at, "type": "delivery", "flowId": "f", "correlationId": id_}
+        return {**place, "run": 1, "revision": 1, "delta": 0, "steps": 1}
+
+    index.append([delivery(START + n * day) for n in range(20) for _ in range(50)])
+    index.delete(before_ms=START + 15 * day)
+    with LogMonth(tmp_path, "202603").reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM counted").scalar_one() == 5 * 50
+        assert connection.exec_driver_sql("SELECT count(*) FROM execution").scalar_one() == 5 * 50
+
+
+@pytest.mark.parametrize(
+    ("where", "order", "used"),
+    [
+        ("status = 'failed' AND status <> 'succeeded'", "started DESC", "execution_other (status=?)"),
+        ("\"flowId\" = 'f'", "started DESC", "execution_flow (flowId=?)"),
+        ("\"flowId\" = 'f' AND status = 'failed' AND status <> 'succeeded'", "started", "execution_other"),
+        ("status = 'waiting' AND last >= 1", "last", "execution_waiting (last>?)"),
+        ("\"correlationId\" = 'x'", "started", "execution_id (correlationId=?)"),
+        ("1", "started DESC", "execution_started"),
+    ],
+)
+def test_lists_of_executions_use_an_index(
+    index: SqliteLogIndex, tmp_path: Path, where: str, order: str, used: str
+) -> None:
+    index.append(records(10))
+    with LogMonth(tmp_path, "202603").reading() as connection:
+        sql = f"EXPLAIN QUERY PLAN SELECT * FROM execution WHERE {where} ORDER BY {order}"
+        assert used in " / ".join(row[3] for row in connection.exec_driver_sql(sql))
+
+
+def test_only_what_is_asked_for_is_read(index: SqliteLogIndex) -> None:
+    index.append(records(3))
+    (hit,) = index.search(LogQuery(includes=("componentId", "flowId"), size=1)).hits
+    assert set(hit) == {"_id", "_index", "sort", "flowId"}
+    assert log_read.columns(("id", "flowId")).count("log.") == 3
+    assert "log.extra" in log_read.columns(("flowId", "duration"))
+    assert log_read.columns(("flow*",)) == log_read.columns(())

@@ -12,7 +12,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from engine.errors import BadRequest, HeadraceError
-from engine.ports import Doc, LogQuery
+from engine.model.log import LogQuery
+from engine.ports import Doc
 from engine.rules.acl import Caller
 from engine.services.webhooks import WebhookRequest
 from webapp.current import platform

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from engine.ports import LogQuery
+from engine.model.log import LogQuery
 from webapp.current import platform
 from webapp.pages import log_rows
 from webapp.pages.flow_steps import labels_of, lookup_in

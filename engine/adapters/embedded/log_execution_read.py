@@ -13,6 +13,7 @@ from engine.adapters.embedded.log_query import compile_query
 from engine.adapters.embedded.log_read import COUNTED, MAX_SORTS
 from engine.errors import BadRequest
 from engine.model.execution import SORTS, ExecutionQuery, ExecutionRow
+from engine.model.message import earliest_id
 
 WINDOW = 10_000
 """Largest `offset + limit`."""
@@ -156,12 +157,8 @@ def _late(months: Sequence[LogMonth], query: ExecutionQuery) -> list[tuple[str, 
     select = f'SELECT DISTINCT log."correlationId", log."flowId" FROM log WHERE {sql}'  # noqa: S608
     found: set[tuple[str, str]] = set()
     for month in months[1:]:
-        rows = _rows(month, f'{select} AND log."correlationId" < ? LIMIT ?', (*values, _first_id(month), _LATE))
+        rows = _rows(
+            month, f'{select} AND log."correlationId" < ? LIMIT ?', (*values, earliest_id(month.span[0]), _LATE)
+        )
         found.update((correlation_id, flow_id) for correlation_id, flow_id in rows)
     return sorted(found)
-
-
-def _first_id(month: LogMonth) -> str:
-    """Every correlation id made before the month is less than this (engine.model.message.new_id)."""
-    digits = f"{month.span[0]:012x}"
-    return f"{digits[:8]}-{digits[8:]}"

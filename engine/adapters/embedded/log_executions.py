@@ -15,6 +15,7 @@ import orjson
 import sqlalchemy as sa
 
 from engine.model.execution import ExecutionRow
+from engine.model.message import earliest_id
 from engine.ports import Doc
 
 COLUMNS = (
@@ -152,7 +153,10 @@ def conclude(connection: sa.Connection, rows: Sequence[ExecutionRow]) -> None:
 
 
 def delete(connection: sa.Connection, before_ms: int | None, flow_ids: Sequence[str], limit: int) -> int:
-    """Delete up to `limit` of those ended or untouched since before `before_ms`; the number deleted."""
+    """Delete up to `limit` of those without a record since `before_ms`, and ids counted; the number deleted.
+
+    A batch is appended again within minutes, so the ids of messages of before `before_ms` are needed no more.
+    """
     parts: list[str] = ["1"]
     values: list[int | str] = []
     if before_ms is not None:
@@ -163,7 +167,11 @@ def delete(connection: sa.Connection, before_ms: int | None, flow_ids: Sequence[
         values.append(orjson.dumps(list(flow_ids)).decode())
     chosen = f"SELECT rowid FROM execution WHERE {' AND '.join(parts)} LIMIT ?"  # noqa: S608
     done = connection.exec_driver_sql(f"DELETE FROM execution WHERE rowid IN ({chosen})", (*values, limit))  # noqa: S608
-    return done.rowcount
+    if before_ms is None or flow_ids:
+        return done.rowcount
+    old = "SELECT id FROM counted WHERE id < ? LIMIT ?"
+    spent = connection.exec_driver_sql(f"DELETE FROM counted WHERE id IN ({old})", (earliest_id(before_ms), limit))  # noqa: S608
+    return done.rowcount + spent.rowcount
 
 
 # -- reading

@@ -14,8 +14,9 @@ from engine.adapters.embedded import log_fields as fields
 from engine.adapters.embedded.log_month import FIELDS, READ_SECONDS, LogMonth, MonthGone
 from engine.adapters.embedded.log_query import Condition
 from engine.errors import BadRequest
+from engine.model.log import LogQuery
 from engine.model.times import iso
-from engine.ports import Doc, LogQuery
+from engine.ports import Doc
 
 COUNTED = 10_000
 """`count_up_to` stops here."""

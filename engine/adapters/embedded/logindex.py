@@ -22,8 +22,9 @@ from engine.adapters.embedded.log_query import Condition, compile_query
 from engine.adapters.embedded.log_read import COUNTED, Hit, Key, after, count_up_to, fetch, histogram, sort_keys, trim
 from engine.errors import BadRequest, TimedOut
 from engine.model.execution import ACCOUNTING, ExecutionQuery, ExecutionRow
+from engine.model.log import LogPage, LogQuery
 from engine.model.message import made_at
-from engine.ports import Doc, LogPage, LogQuery
+from engine.ports import Doc
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ import pytest
 
 import connectors
 from engine import wiring
-from engine.ports import LogQuery, Query, Where
+from engine.model.log import LogQuery
+from engine.ports import Query, Where
 from engine.rules.acl import Caller
 from engine.services.outcome import Reply
 from engine.services.state_view import component_owner

@@ -14,7 +14,8 @@ import orjson
 import pytest
 
 from engine import wiring
-from engine.ports import LogQuery, Query, Where
+from engine.model.log import LogQuery
+from engine.ports import Query, Where
 from engine.rules.acl import Caller
 from engine.services.outcome import Reply
 from engine.services.webhooks import WebhookRequest

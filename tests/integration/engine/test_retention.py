@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.ports import LogQuery, Query, Where
+from engine.model.log import LogQuery
+from engine.ports import Query, Where
 from tests.integration.engine.conftest import Lab, until
 
 Make = Callable[..., dict[str, Any]]

@@ -9,7 +9,8 @@ import pytest
 
 from engine.adapters.embedded.cache import MemoryCache
 from engine.errors import Unavailable
-from engine.ports import Doc, LogPage, LogQuery
+from engine.model.log import LogPage, LogQuery
+from engine.ports import Doc
 from webapp import stream
 from webapp.stream import Stream, StreamHub
 

@@ -14,7 +14,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
-from engine.ports import LogQuery, Query
+from engine.model.log import LogQuery
+from engine.ports import Query
 from engine.settings import Settings
 from engine.wiring import Platform
 from tests.integration.api.conftest import User

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.ports import LogQuery
+from engine.model.log import LogQuery
 from engine.wiring import Platform
 from tests.integration.api.webhooks.conftest import CID, Door, Shop, until
 from workers.loop import Workers

@@ -149,7 +149,9 @@ class StepContext:
 
     def send(self, content: Any, port: str, *, scope: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         if self._step.manifest.out_port(port) is None and port != ERROR_PORT:
-            raise StepError(f"{self.component_type} emitted to an unknown port {port!r}", code="UNKNOWN_PORT", retryable=False)
+            raise StepError(
+                f"{self.component_type} emitted to an unknown port {port!r}", code="UNKNOWN_PORT", retryable=False
+            )
         try:
             encoded = content_json(content)
         except TypeError as error:
@@ -172,7 +174,9 @@ class StepContext:
 
     def respond(self, body: Any = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         if not isinstance(status, int) or not 100 <= status <= 599:
-            raise StepError(f"a response needs a status between 100 and 599, not {status!r}", code="BAD_STATUS", retryable=False)
+            raise StepError(
+                f"a response needs a status between 100 and 599, not {status!r}", code="BAD_STATUS", retryable=False
+            )
         if self.result.reply is None:
             self.result.reply = Reply(status, body, {str(k): str(v) for k, v in (headers or {}).items()})
 

@@ -10,7 +10,7 @@ import orjson
 
 from engine.compiler import Step
 from engine.errors import HeadraceError
-from engine.model.message import REPLAY_OF, Message, derived_id, encode
+from engine.model.message import REPLAY_OF, Message, content_json, derived_id, encode
 from engine.model.times import iso
 from engine.ports import Doc, Write
 from engine.rules.links import ERROR_PORT
@@ -129,29 +129,34 @@ def unprocessed(message: Message, user_id: str, now: int, error: dict[str, Any],
         "correlationId": message.correlation_id,
         "created": now,
         "err": as_text(error),
-        "message": base64.b64encode(encode(message)).decode(),
-        "messages": {
-            message.port: [
-                {
-                    "properties": {
-                        "messageId": message.id,
-                        "correlationId": message.correlation_id,
-                        "flowId": message.flow_id,
-                        "flowRunId": message.run,
-                        "gridInstanceId": None,
-                        "contentType": "application/json",
-                        "contentEncoding": "utf8",
-                        "sender": {"componentId": message.sender_id, "outputPort": message.sender_port},
-                        "destination": {"componentId": message.component_id, "inputPort": message.port},
-                        "correlationInPort": None,
-                        "componentHeaders": {},
-                        "created": iso(message.created),
-                    },
-                    "content": content,
-                    "scope": message.scope,
-                    "originalContent": message.content,
-                }
-            ]
-        },
     }
+    try:
+        shown = {message.port: [_shown(message, content)]}
+        content_json(shown)
+        doc |= {"message": base64.b64encode(encode(message)).decode(), "messages": shown}
+    except TypeError:  # nothing so deeply nested can be stored: the reason is all that is kept
+        doc["messages"] = {}
     return Write("unprocessed", key, doc)
+
+
+def _shown(message: Message, content: Any) -> Doc:
+    """As the API tells a message (engine.md §5)."""
+    return {
+        "properties": {
+            "messageId": message.id,
+            "correlationId": message.correlation_id,
+            "flowId": message.flow_id,
+            "flowRunId": message.run,
+            "gridInstanceId": None,
+            "contentType": "application/json",
+            "contentEncoding": "utf8",
+            "sender": {"componentId": message.sender_id, "outputPort": message.sender_port},
+            "destination": {"componentId": message.component_id, "inputPort": message.port},
+            "correlationInPort": None,
+            "componentHeaders": {},
+            "created": iso(message.created),
+        },
+        "content": content,
+        "scope": message.scope,
+        "originalContent": message.content,
+    }

@@ -22,6 +22,7 @@ from webapp.pages.flow_steps import labels_of, lookup_in, steps_of
 from webapp.pages.flows import row
 from webapp.pages.layout import fragment, note, tell
 from webapp.session import caller
+from webapp.webhook_body import json_or_text
 
 pages = Blueprint("pages_flow", __name__)
 
@@ -147,7 +148,7 @@ def _webhook_request(form: MultiDict[str, str], body: str) -> WebhookRequest:
     method = form.get("method", "POST")
     if method not in METHODS:
         raise BadRequest(f"The method must be one of {', '.join(METHODS)}.")
-    data = log_rows.content(body) if body else {}
+    data = json_or_text(body.encode()) if body else {}
     kind = "text/plain" if isinstance(data, str) and not body.lstrip().startswith('"') else "application/json"
     query = {key: values if len(values) > 1 else values[0] for key, values in _query(form).items()}
     headers = {"host": request.host, "content-type": kind, "user-agent": "Headrace test event"}

@@ -79,7 +79,7 @@ def store(platform: wiring.Platform, flow_id: str, **changes: Any) -> Message:
 
 
 def waiting(platform: wiring.Platform, flow_id: str) -> list[Message]:
-    return platform.bus.remove(flow_id, 10)[0]
+    return platform.bus.remove(flow_id, 10, lambda _: [])[0]
 
 
 def test_a_record_is_shown_as_documented(ann: User, platform: wiring.Platform, flow_id: str) -> None:

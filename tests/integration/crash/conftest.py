@@ -22,6 +22,8 @@ import orjson
 import pytest
 import urllib3
 
+from engine.model.execution import STATUSES
+
 JUST_NOW = 0.3
 """Seconds within which the answer of a call reaches the ledger, with the machine at its limit."""
 
@@ -115,6 +117,18 @@ class Killable:
                 return found
             last = page[-1]["sort"]
             after = "".join(f"&searchAfter={value}" for value in last)
+
+    def executions(self, flow_id: str) -> dict[str, int]:
+        """How many executions of a flow ended in which way, once none is open."""
+        deadline = time.monotonic() + START_SECONDS
+        counts: dict[str, int] = {}
+        while time.monotonic() < deadline:
+            path = f"/executions/count?flowId={flow_id}&status="
+            counts = {status: self.call("GET", path + status)["count"] for status in STATUSES}
+            if not counts["running"] and not counts["waiting"]:
+                return {status: count for status, count in counts.items() if count}
+            time.sleep(0.2)
+        raise AssertionError(f"executions are still open: {counts}")
 
 
 _pool = urllib3.PoolManager(maxsize=128, retries=False, block=False)

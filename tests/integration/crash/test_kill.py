@@ -80,6 +80,10 @@ def kill_under_load(server: Killable, counting: Counting, seed: int, kills: int,
     assert [key for key, n in records.items() if n > 1] == []
     assert max(Counter(r["_id"] for r in log).values()) == 1
     assert server.call("GET", f"/unprocessed-messages?flowId={flow_id}") == []
+    begun = {r["correlationId"] for r in log if r.get("correlationId")}
+    assert server.executions(flow_id) == {"succeeded": len(begun)}
+    (longest,) = server.call("GET", f"/executions?flowId={flow_id}&sort=steps:-1&limit=1")
+    assert longest["steps"] - longest["errors"] == len(flow)
 
 
 def keys(server: Killable, store_id: str) -> list[str]:

@@ -40,6 +40,8 @@ def soak(server: Killable, counting: Counting, *, seed: int, kills: int, deliver
     check(flow, load, stored, log, outputs)
     assert repeated <= load.in_flight
     assert server.call("GET", f"/unprocessed-messages?flowId={flow_id}") == []
+    begun = {r["correlationId"] for r in log if r.get("correlationId")}
+    assert server.executions(flow_id) == {"succeeded": len(begun)}
 
 
 def check(

@@ -15,6 +15,9 @@ import orjson
 
 FORMAT = 1
 
+DEEPEST = 254
+"""Levels of nesting that orjson writes."""
+
 ROOM = 16
 """Levels of nesting kept free around the contents of messages."""
 
@@ -80,11 +83,14 @@ def content_json(value: Any) -> bytes:
     """JSON text of what a message is to carry.
 
     Raises TypeError when it is not JSON, or nested so deeply that nothing could be wrapped around it any more
-    (orjson writes 254 levels; a message, its scope and the records of it add some).
+    (a message, its scope and the records of it add some levels).
     """
-    for _ in range(ROOM):
-        value = [value]
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)[ROOM:-ROOM]
+    data = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    if data.count(b"[") + data.count(b"{") > DEEPEST - ROOM:  # few brackets cannot nest deeply: look no closer
+        for _ in range(ROOM):
+            value = [value]
+        orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    return data
 
 
 def decode(data: bytes) -> Message:

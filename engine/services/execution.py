@@ -20,7 +20,7 @@ from engine.sdk import Component, Incoming
 from engine.services.accounting import accounting, of_delivery
 from engine.services.context import StepContext
 from engine.services.emitting import children, records_of, signals, trimmed
-from engine.services.failing import CANCELLED, GONE, STOPPED, Failing
+from engine.services.failing import CANCELLED, GONE, Failing
 from engine.services.fire_patterns import Assembler
 from engine.services.ledger import Ledger
 from engine.services.locking import LOCK_UNTIL, LockBusy
@@ -29,7 +29,7 @@ from engine.services.payloads import Payloads
 from engine.services.plans import Plans, RunningFlow
 from engine.services.quotas import Quotas
 from engine.services.records import as_text, describe, record
-from engine.services.timers import timer
+from engine.services.timers import STOPPED, timer
 from engine.services.toolbox import Toolbox
 from engine.services.windows import WINDOW, Windows, position
 from engine.values.template import Frame

@@ -17,11 +17,10 @@ from engine.services.outcome import Emission, Outcome
 from engine.services.payloads import Payloads
 from engine.services.plans import RunningFlow
 from engine.services.records import as_text, describe, failure, unprocessed
-from engine.services.timers import timer
+from engine.services.timers import STOPPED, timer
 
 log = logging.getLogger(__name__)
 
-STOPPED = {"message": "flow stopped", "code": "FLOW_STOPPED", "name": "FlowStopped"}
 CANCELLED = {"message": "execution cancelled", "code": "EXECUTION_CANCELLED", "name": "ExecutionCancelled"}
 GONE = {"message": "the component is no longer in the flow", "code": "NO_COMPONENT", "name": "Gone"}
 

@@ -110,7 +110,7 @@ class Webhooks:
         self._inline = inline
 
     def door(self, flow_id: str, component_id: str) -> Door:
-        """Raises NotFound (no such flow or component, flow stopped)."""
+        """Raises NotFound (no such flow or component, flow stopped, a component without webhook)."""
         running = self._running(flow_id)
         door: Door | None = running.doors.get(component_id)
         if door is None:
@@ -121,6 +121,8 @@ class Webhooks:
         step = running.plan.steps.get(component_id)
         if step is None:
             raise NotFound(f"flow {running.id} has no component {component_id}")
+        if not step.manifest.webhook:  # its address is not enabled (engine.md §2 "webhook")
+            raise NotFound(f"{step.label} ({component_id}) takes no webhook calls")
         settings = DEFAULT
         if step.manifest.webhook_settings:
             frame = Frame({}, running.variables, component_id, self._clock.now(), component_id)

@@ -195,12 +195,17 @@ class Webhooks:
             return self._wait(waiter, call)
 
     def _settle(self, call: Call, outcome: Outcome) -> None:
+        done = self._bus.settle(None, outcome.settlement())
+        if not outcome.ended:
+            # at once, not when this thread gets its turn: what was published may end before, and be taken for all
+            done.add_done_callback(lambda settled: settled.exception() or self._after(call.message, outcome))
         try:
-            self._bus.settle(None, outcome.settlement()).result()
+            done.result()
         except HeadraceError:
             self._discard(call.saved)
             raise
-        self._after(call.message, outcome)
+        if outcome.ended:
+            self._after(call.message, outcome)
 
     def _wait(self, waiter: Waiter, call: Call) -> Answered:
         cid = call.message.correlation_id

@@ -52,7 +52,8 @@ def serve(data: Path, **settings: str) -> tuple[subprocess.Popen[bytes], str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    given = {"PORT": str(port), "DATA": str(data), "LOG_LEVEL": "WARNING", **settings}
+    # a closed page holds its live stream until the next heartbeat, and streams may take half of the threads
+    given = {"PORT": str(port), "DATA": str(data), "LOG_LEVEL": "WARNING", "WEB_THREADS": "400", **settings}
     env = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     env |= {f"HEADRACE_{name}": value for name, value in given.items()}
     data.mkdir(parents=True, exist_ok=True)

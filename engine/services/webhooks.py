@@ -7,8 +7,7 @@ message goes to the bus and the caller waits for the answer of any step of the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -176,13 +175,19 @@ class Webhooks:
 
     def _publish(self, call: Call, reply: Reply | None) -> None:
         writes = [self._keys.write(call.key, call.message, reply)] if call.key else []
-        with self._unless_refused(call):
+        try:
             publish(self._bus, self._clock, [call.message], writes=writes)
+        except HeadraceError:
+            self._discard(call.saved)
+            raise
 
     def _run_here(self, call: Call) -> Answered:
         message = call.message
-        with self._unless_refused(call):
+        try:
             outcome = self._execution.run(message, external=0, consumed=0)
+        except HeadraceError:
+            self._discard(call.saved)
+            raise
         reply = Reply(204) if outcome.reply is None and outcome.ended else outcome.reply
         if call.key:
             outcome.writes.append(self._keys.write(call.key, message, reply))
@@ -194,12 +199,15 @@ class Webhooks:
             return self._wait(waiter, call)
 
     def _settle(self, call: Call, outcome: Outcome) -> None:
-        with self._unless_refused(call):
+        try:
             done = self._bus.settle(None, outcome.settlement())
             if not outcome.ended:
                 # at once, not when this thread gets its turn: what was published may end before, and be taken for all
                 done.add_done_callback(lambda settled: settled.exception() or self._after(call.message, outcome))
             done.result()
+        except HeadraceError:
+            self._discard(call.saved)
+            raise
         if outcome.ended:
             self._after(call.message, outcome)
 
@@ -273,16 +281,8 @@ class Webhooks:
         saved.append(file_id)
         return record.to_json()
 
-    @contextmanager
-    def _unless_refused(self, call: Call) -> Iterator[None]:
-        """What fails in here refuses the call: its sender will make it again, with the same files."""
-        try:
-            yield
-        except HeadraceError:
-            self._discard(call.saved)
-            raise
-
     def _discard(self, saved: list[str]) -> None:
+        """The call is refused: its sender will make it again, with the same files."""
         for file_id in saved:
             self._files.discard(file_id)
 

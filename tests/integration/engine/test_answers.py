@@ -43,9 +43,9 @@ def test_a_branch_that_ends_at_once_does_not_answer_for_the_others(lab: Lab, mon
     lab.open()
     flow = lab.flow(
         {
-            "hook": step("Hook"),
-            "quick": step("Quick", ("hook", "out")),
-            "late": step("Late", ("hook", "out")),
+            "hook": step("appmixer.utils.http.WebhookTrigger", properties={"immediateResponse": False}),
+            "quick": step("Quick", ("hook", "request")),
+            "late": step("Late", ("hook", "request")),
             "answer": step("Answer", ("late", "out")),
         }
     )

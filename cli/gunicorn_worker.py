@@ -4,17 +4,37 @@ The stock worker hands a connection back to its main thread after every request 
 for the next one: two changes of thread, which cost more than the request itself when a client
 sends one after the other (measured: a third of the process's time). Here the thread waits a moment
 for the next request first, as long as enough threads are free for other connections.
+
+The stock worker also ends the process when no descriptor is left for a new connection. Here such a
+connection is answered 503, with the last descriptor, which is held back for this.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import select
+import socket
 import threading
+import time
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 LINGER_MS = 20
+MARGIN = 32
+"""Descriptors that connections leave to files, calls and locks."""
+
+SHORT_FOR = 5.0
+"""Seconds that /health tells of refused connections."""
+
+_REASON = "no file descriptors are left: raise the limit of open files, or call less often"
+_BODY = f'{{"statusCode":503,"error":"Service Unavailable","message":"{_REASON}"}}'.encode()
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+)
 STREAMS = "headrace streams"
 """Where the web layer keeps its live streams among the application's extensions."""
 
@@ -25,6 +45,58 @@ class StickyThreadWorker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._places = threading.BoundedSemaphore(max(1, self.cfg.threads // 2))
+        self._spare = _spare()
+        self._short_at = -SHORT_FOR
+
+    def shortage(self) -> str | None:
+        """For /health: whether connections were refused a moment ago."""
+        return _REASON if time.monotonic() - self._short_at < SHORT_FOR else None
+
+    def accept(self, listener: Any) -> None:
+        try:
+            connection, address = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse_with_spare(listener)
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        if connection.fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - MARGIN:
+            self._refuse(connection)  # the lowest free number is always given: nearly all are taken
+            return
+        self.nr_conns += 1
+        connection.setblocking(True)
+        self.enqueue_req(TConn(self.cfg, connection, address, listener.getsockname()))  # type: ignore[no-untyped-call]
+
+    def _refuse_with_spare(self, listener: Any) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+        try:
+            self._refuse(listener.accept()[0])
+        except OSError:
+            time.sleep(0.05)  # another thread was faster with the descriptor: the caller waits
+        self._spare = _spare()
+
+    def _refuse(self, connection: socket.socket) -> None:
+        self._short_at = time.monotonic()
+        with connection:
+            try:
+                connection.settimeout(0.05)  # this is the thread that everybody waits for
+                connection.sendall(_REFUSAL)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(65_536)  # closing with something unread would take the answer back
+            except OSError:
+                pass
+
+    def is_parent_alive(self) -> bool:
+        """Without the parent nobody would start this process again: it ends, and makes room at once."""
+        alive: bool = super().is_parent_alive()  # type: ignore[no-untyped-call]
+        if not alive:
+            self.handle_exit(0, None)
+            self.set_accept_enabled(False)  # type: ignore[no-untyped-call]
+            for listener in self.sockets:
+                listener.close()
+        return alive
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: live streams would keep their connections open, so they are told to end."""
@@ -51,3 +123,10 @@ class StickyThreadWorker(ThreadWorker):
             return bool(poll.poll(LINGER_MS))
         finally:
             self._places.release()
+
+
+def _spare() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return None

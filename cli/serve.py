@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import signal
-from typing import Any
+import sys
+import time
+from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -20,10 +23,15 @@ from cli.one_core import keep_to_one_core
 from engine.errors import HeadraceError
 from engine.settings import Settings, SettingsError
 from engine.wiring import public_url
+from webapp.current import EXTENSION as PLATFORM
 
 KEEP_ALIVE = 75
 GRACE = 40
 HUNG = 120
+TRY_AGAIN = 1.0
+STORAGE = "STORAGE"
+"""Code of an error of the disk or the database."""
+
 M_ARENA_MAX = -8
 """mallopt's number for the largest count of heaps (malloc.h)."""
 
@@ -48,7 +56,7 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "control_socket_disable": True,
             "worker_exit": _ended,
-            "post_worker_init": lambda _worker: _serving(s),
+            "post_worker_init": lambda worker: _serving(s, worker),
         }
         assert self.cfg is not None
         for name, value in options.items():
@@ -60,15 +68,29 @@ class Server(BaseApplication):
             keep_to_one_core()
         try:
             application = entry.create()
-        except HeadraceError as error:
-            raise AppImportError(f"headrace: {error.message}") from error  # told in one line; trying again is no use
+        except (HeadraceError, OSError) as error:
+            _give_up(error)
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         gc.set_threshold(50_000, 20, 50)
         return application
 
 
-def _serving(settings: Settings) -> None:
+def _give_up(error: HeadraceError | OSError) -> NoReturn:
+    """A fault that may pass (disk full, file locked) ends this process only: the parent starts another one.
+
+    Anything else stops the server, with one line that says why.
+    """
+    text = error.message if isinstance(error, HeadraceError) else str(error)
+    if isinstance(error, HeadraceError) and error.code != STORAGE:
+        raise AppImportError(f"headrace: {text}") from error
+    print(f"headrace: {text}; trying again", file=sys.stderr, flush=True)
+    time.sleep(TRY_AGAIN)
+    raise SystemExit(os.EX_TEMPFAIL)
+
+
+def _serving(settings: Settings, worker: Any) -> None:
+    worker.wsgi.extensions[PLATFORM].health.checks.append(worker.shortage)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent tells this one to end
     print(f"Headrace serves {public_url(settings)}", flush=True)
 

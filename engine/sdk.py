@@ -275,11 +275,15 @@ class Context(Protocol):
     def now(self) -> datetime:
         """Aware, UTC; use it instead of the system clock."""
 
-    def set_timeout(self, content: Any, milliseconds: float) -> str:
-        """Call `receive` later with `messages["timeout"]`; survives restarts. Returns the time-out's id."""
+    def set_timeout(self, content: Any, milliseconds: float, *, name: str | None = None) -> str:
+        """Call `receive` later with `messages["timeout"]`; survives restarts. Returns the time-out's id.
 
-    def clear_timeout(self, timeout_id: str | None) -> None:
-        """Cancel; an unknown id, or none, is harmless."""
+        It is set together with everything else the call did. One with a `name` is set at once, in place of
+        the component's earlier one of that name: for a time-out that another message may cancel meanwhile.
+        """
+
+    def clear_timeout(self, timeout_id: str | None = None, *, name: str | None = None) -> None:
+        """Cancel by id or by name; an unknown one, or none, is harmless."""
 
     def set_max_wait(self, until: datetime | float | str) -> None:
         """How long this execution's data is kept for a call back: a date, ms from now, or ISO text."""

@@ -149,7 +149,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     state = SqliteState(database, clock)
     files = SqliteFiles(database, settings.data / "files", clock, settings.file_bytes)
     cache = MemoryCache()
-    log_index = SqliteLogIndex(settings.data)
+    log_index = SqliteLogIndex(settings.data).checked()
     closing.append(log_index.close)
     claims = RunningFile(settings.data / "running")
     closing.append(claims.close)
@@ -359,7 +359,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         webhooks=webhooks,
         aftermath=aftermath,
         erasure=Erasure(documents=documents, files=files, cache=cache, flows=flows),
-        health=Health(metrics, [lambda: database.fault.message if database.fault else None]),
+        health=Health(metrics, [lambda: database.condition.word]),
         metrics=metrics,
         housekeeping=Retention(documents, log_index, files, bus, clock, settings.keeps, further),
         claims=claims,

@@ -88,6 +88,8 @@ def _answer(body: dict[str, Any]) -> Response:
     response = Response(orjson.dumps(body), status, mimetype="application/json")
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        response.headers["Retry-After"] = "5"
     return response
 
 

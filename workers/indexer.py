@@ -31,6 +31,8 @@ class Indexer:
         self._metrics = metrics
         self._waiting = waiting
         self._stopping = threading.Event()
+        self.trouble: str | None = None
+        """Why records wait in the queue, if they do."""
         self._thread = threading.Thread(target=self._run, name="indexer", daemon=True)
 
     def start(self) -> None:
@@ -51,8 +53,13 @@ class Indexer:
                 elif self._stopping.is_set():
                     return
                 self._waiting.conclude(behind=behind)
-            except HeadraceError as error:
-                log.warning("the run log waits: %s", error, extra={"action": "index_failed"})
+                self.trouble = None
+            except Exception as error:
+                if not isinstance(error, HeadraceError):
+                    log.exception("the run log waits", extra={"action": "index_failed"})
+                elif self.trouble != error.message:
+                    log.warning("the run log waits: %s", error, extra={"action": "index_failed"})
+                self.trouble = error.message if isinstance(error, HeadraceError) else type(error).__name__
                 if self._stopping.wait(1.0):
                     return  # the records stay in the queue
 

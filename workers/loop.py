@@ -61,6 +61,8 @@ class Workers:
             return "the housekeeping has stopped"
         if "indexer" in self.roles and not self._indexer.alive:
             return "the indexer role has stopped"
+        if "indexer" in self.roles and self._indexer.trouble:
+            return f"the run log waits: {self._indexer.trouble}"
         return None
 
     def stop(self, grace: float = GRACE) -> None:

@@ -41,6 +41,9 @@ class TimerWorker:
             except HeadraceError as error:
                 log.warning("timers wait: %s", error, extra={"action": "timers_failed"})
                 pause = 1.0
+            except Exception:  # one bad timer, or a bug: the others must still fire
+                log.exception("timers failed", extra={"action": "timers_failed"})
+                pause = 1.0
             self._stopping.wait(pause)
 
     @property

@@ -9,6 +9,7 @@ wherever it stands in a content: as a key, in a pair {key or name, value}, and w
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -107,7 +108,7 @@ def masker_of(names: frozenset[str]) -> Masker:
     low = frozenset(name.lower() for name in names if name)
     if not low:
         return Masker(low, (), None)
-    needles = tuple(sorted(name for name in low if not any(other != name and other in name for other in low)))
+    needles = _needles(low)
     words = "|".join(re.escape(name) for name in sorted(low, key=len, reverse=True))
     pattern = re.compile(
         rf"(?P<head>(?<![\w-])(?:{words})[\"']?\s*(?::\s*|=))"
@@ -115,6 +116,13 @@ def masker_of(names: frozenset[str]) -> Masker:
         re.IGNORECASE | re.DOTALL,
     )
     return Masker(low, needles, pattern)
+
+
+def _needles(names: frozenset[str]) -> tuple[str, ...]:
+    """Few short texts one of which is in every name: a text without any of them holds no secret."""
+    endings = Counter(name[name.rfind("-") :] for name in names if "-" in name)
+    short = {ending if endings[ending := name[name.rfind("-") :]] > 2 else name for name in names}
+    return tuple(sorted(name for name in short if not any(other != name and other in name for other in short)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ class StepContext:
     def now(self) -> datetime:
         return to_datetime(self._tools.clock.now())
 
-    def set_timeout(self, content: Any, milliseconds: float) -> str:
+    def set_timeout(self, content: Any, milliseconds: float, *, name: str | None = None) -> str:
         now = self._tools.clock.now()
         timeout_id = derived_id(self.message_id, "timeout", self._operation())
         wait = max(round(milliseconds), self._tools.min_timeout_ms)
@@ -204,13 +204,22 @@ class StepContext:
             scope=dict(self._message.scope), created=now, kind="timeout",
             extra={"timeoutId": timeout_id, **inherited(self._message)},
         )  # fmt: skip
-        self.result.writes.append(timer(timeout_id, "timeout", now + wait, self._tools.payloads.detach(message)))
+        key = timeout_id if name is None else self._named(name)
+        write = timer(key, "timeout", now + wait, self._tools.payloads.detach(message))
+        if name is None:
+            self.result.writes.append(write)
+        elif write.doc is not None:
+            self._tools.documents.put("timers", write.doc)
         self.result.waits += 1
         return timeout_id
 
-    def clear_timeout(self, timeout_id: str | None) -> None:
-        if timeout_id:
-            self.result.writes.append(Write("timers", timeout_id, None))
+    def clear_timeout(self, timeout_id: str | None = None, *, name: str | None = None) -> None:
+        key = timeout_id if name is None else self._named(name)
+        if key:
+            self.result.writes.append(Write("timers", key, None))
+
+    def _named(self, name: str) -> str:
+        return f"{self.flow_id}:{self.component_id}:{name}"
 
     def set_max_wait(self, until: datetime | float | str) -> None:
         if isinstance(until, datetime):

@@ -186,8 +186,8 @@ class _Scope:
     def functions(self, functions: list[Any]) -> tuple[Step | Unknown, ...]:
         try:
             key = orjson.dumps(functions, option=orjson.OPT_NON_STR_KEYS)
-        except TypeError as error:
-            raise BadRequest(f'modifiers of field "{self.field}" are not JSON: {error}') from error
+        except TypeError:  # a number beyond 64 bits, say: nothing equal to share it with
+            return self.steps(functions)
         if b"{{{" in key:
             return self.steps(functions)
         return _shared_chain(self.registry, key)

@@ -139,8 +139,12 @@ class Recorder:
         message_id: str | None = None,
         correlation_id: str = "correlation-1",
         scope: Mapping[str, Mapping[str, Any]] | None = None,
+        dies: bool = False,
     ) -> Recorder:
-        """Run one hook. A message that is not an `Incoming` is content from sender `s1`."""
+        """Run one hook. A message that is not an `Incoming` is content from sender `s1`.
+
+        With `dies` the process ends before anything is settled; state changes are durable already.
+        """
         self.message_id = message_id or self.world.next_message_id()
         self.correlation_id = correlation_id
         self.scope = dict(scope or {})
@@ -153,9 +157,15 @@ class Recorder:
         self._pending = []
         context: Context = self
         getattr(self.component, hook)(context)
-        for effect in self._pending:
-            effect()
+        if not dies:
+            self.settle()
         return self
+
+    def settle(self) -> None:
+        """Make what the last call did come true."""
+        pending, self._pending = self._pending, []
+        for effect in pending:
+            effect()
 
     def receive(self, messages: Mapping[str, Any] | None = None, **options: Any) -> Recorder:
         return self.call("receive", messages, **options)
@@ -234,17 +244,21 @@ class Recorder:
     def now(self) -> datetime:
         return self.world.now()
 
-    def set_timeout(self, content: Any, milliseconds: float) -> str:
+    def set_timeout(self, content: Any, milliseconds: float, *, name: str | None = None) -> str:
         timer_id = derived_id(self.message_id, self.next_op(), "timeout")
         due = self.world.now_ms + round(milliseconds)
         timer = Timer(timer_id, due, self.component_id, copy(content), self.correlation_id, self.scope)
-        self._pending.append(lambda: self.world.timers.__setitem__(timer_id, timer))
+        if name is None:
+            self._pending.append(lambda: self.world.timers.__setitem__(timer_id, timer))
+        else:
+            self.world.timers[f"{self.component_id}:{name}"] = timer
         return timer_id
 
-    def clear_timeout(self, timeout_id: str | None) -> None:
+    def clear_timeout(self, timeout_id: str | None = None, *, name: str | None = None) -> None:
+        key = timeout_id if name is None else f"{self.component_id}:{name}"
 
         def effect() -> None:
-            self.world.timers.pop(timeout_id or "", None)
+            self.world.timers.pop(key or "", None)
 
         self._pending.append(effect)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from engine.adapters.embedded.faults import Condition, check, damaged, translate
 from engine.errors import HeadraceError, Unavailable
 
 T = TypeVar("T")
@@ -37,24 +39,19 @@ READ_CONNECTIONS = 16
 _WIDTHS = (64, 16, 4, 1)
 _VALUES = re.compile(r"VALUES (\([?, ]+\))")
 
-_FAULTS = (
-    ("disk is full", "the disk is full"),
-    ("malformed", "the database file is damaged"),
-    ("not a database", "the database file is damaged"),
-    ("locked", "the database is locked by another program"),
-    ("readonly", "the database file cannot be written"),
-    ("unable to open", "the database file cannot be opened"),
-    ("disk i/o", "the disk reports an input/output error"),
+PROBE_SECONDS = 1.0
+"""While the file takes no writes, how often it is tried."""
+
+PATIENCE_MS = 5000
+"""How long another program may hold the lock before that is a fault."""
+
+IMPATIENCE_MS = 250
+"""The same while there is a fault: callers should not wait for what is known."""
+
+_PROBE = (
+    "CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, at REAL)",
+    "INSERT OR REPLACE INTO probe (id, at) VALUES (1, julianday('now'))",
 )
-
-
-def translate(error: Exception, path: Path) -> HeadraceError:
-    """A driver's error as ours, its cause kept by the caller's `raise … from`."""
-    text = str(getattr(error, "orig", error)).lower()
-    for sign, meaning in _FAULTS:
-        if sign in text:
-            return Unavailable(f"{path.name}: {meaning}", code="STORAGE")
-    return HeadraceError(f"{path.name}: {getattr(error, 'orig', error)}", code="STORAGE")
 
 
 class _Job:
@@ -92,21 +89,31 @@ class Database:
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Event()
         self._closing = False
-        self.fault: HeadraceError | None = None
+        self.condition = Condition(path)
         try:
             # its transactions are begun and ended by hand, see _commit: SQLAlchemy's cost as much as the work
             self._writer_connection = self.engine.connect().execution_options(by_hand=True)
+            check(self._driver, path)
         except exc.DBAPIError as error:
             raise self._why(error) from error
+        except sqlite3.DatabaseError as error:
+            raise translate(error, path) from error
         self._writer = threading.Thread(target=self._run, name=f"writer {path.name}", daemon=True)
         self._writer.start()
+
+    @property
+    def _driver(self) -> Any:
+        """The writer's connection without SQLAlchemy around it."""
+        driver = self._writer_connection.connection.driver_connection
+        assert driver is not None
+        return driver
 
     def _why(self, error: exc.DBAPIError) -> HeadraceError:
         """A file that holds something else is told apart from one that cannot be read."""
         from sqlalchemy_utils.functions.database import database_exists  # costs 20 MB: only when it is needed
 
         if self.path.is_file() and self.path.stat().st_size and not database_exists(self.engine.url):  # type: ignore[no-untyped-call]
-            return Unavailable(f"{self.path.name}: the file is damaged or no database at all", code="STORAGE")
+            return damaged(self.path)
         return translate(error, self.path)
 
     def _connected(self, connection: Any, _record: Any) -> None:
@@ -114,7 +121,7 @@ class Database:
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
-            "busy_timeout=5000",
+            f"busy_timeout={PATIENCE_MS}",
             "foreign_keys=OFF",
             "cache_size=-512",
             "temp_store=MEMORY",
@@ -150,23 +157,25 @@ class Database:
     def _enqueue(self, job: _Job) -> Future[Any]:
         if self._closing:
             raise Unavailable(f"{self.path.name} is closed", code="STORAGE")
+        if self.condition.damage is not None:
+            raise self.condition.damage
         self._jobs.append(job)
         self._wake.set()
         return job.future
 
     def _run(self) -> None:
         while True:
-            self._wake.wait()
+            self._wake.wait(PROBE_SECONDS if self.condition.fault else None)
             self._wake.clear()
+            if self.condition.fault and not self._jobs:
+                self._probe()
             while self._jobs:
                 self._commit([self._jobs.popleft() for _ in range(min(GROUP, len(self._jobs)))])
             if self._closing:
                 return
 
     def _commit(self, jobs: list[_Job]) -> None:
-        connection = self._writer_connection
-        driver = connection.connection.driver_connection
-        assert driver is not None
+        connection, driver = self._writer_connection, self._driver
         results: list[tuple[_Job, Any, BaseException | None]] = []
         batches = _Batches(driver)
         try:
@@ -179,46 +188,81 @@ class Database:
             batches.flush()
             driver.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the whole group failed: every waiter must learn of it
-            if driver.in_transaction:
-                driver.execute("ROLLBACK")
+            self._roll_back()
             self._failed(jobs, error)
             return
-        self.fault = None
+        if self.condition.fault is not None:
+            self._recovered()
         for job, result, failure in results:
+            try:
+                if failure is None and job.after is not None:
+                    job.after()
+            except Exception as error:  # it is on disk all the same
+                log.exception("what follows a commit failed", extra={"action": "after_commit_failed"})
+                failure = error
             if failure is not None:
                 job.future.set_exception(failure)
-                continue
-            if job.after is not None:
-                job.after()
-            job.future.set_result(result)
+            else:
+                job.future.set_result(result)
+
+    def _probe(self) -> None:
+        """Find out whether the file takes writes again: nobody may be sending any, because /health says no."""
+        try:
+            self._driver.execute("BEGIN IMMEDIATE")
+            for statement in _PROBE:
+                self._driver.execute(statement)
+            self._driver.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            self._note_fault(error)
+        else:
+            self._recovered()
+
+    def _roll_back(self) -> None:
+        try:
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK")
+        except sqlite3.Error:  # the next attempt begins anew, or fails as this one did
+            log.exception("rolling back failed", extra={"action": "rollback_failed", "file": self.path.name})
+
+    def _note_fault(self, error: Exception) -> HeadraceError:
+        ours = self.condition.note(error)
+        if isinstance(ours, Unavailable):
+            if self.condition.fault is None:
+                log.error("%s", ours.message, extra={"action": "storage_fault", "file": self.path.name})
+                self._driver.execute(f"PRAGMA busy_timeout={IMPATIENCE_MS}")
+            self.condition.fault = ours
+        return ours
+
+    def _recovered(self) -> None:
+        log.warning("%s takes writes again", self.path.name, extra={"action": "storage_recovered"})
+        self.condition.fault = None
+        self._driver.execute(f"PRAGMA busy_timeout={PATIENCE_MS}")
 
     def _perform(self, connection: sa.Connection, job: _Job) -> tuple[Any, BaseException | None]:
         assert job.work is not None
-        driver = connection.connection.driver_connection
-        assert driver is not None
+        driver = self._driver
         # not begin_nested: its bookkeeping costs more than most of the work done inside
         driver.execute("SAVEPOINT job")
         try:
             result = job.work(connection)
-        except Exception as error:  # noqa: BLE001 - it belongs to the one who submitted the work
+        except Exception as error:
+            if not driver.in_transaction:
+                raise  # a full disk ends the whole transaction, whatever the savepoints
             driver.execute("ROLLBACK TO job")
             driver.execute("RELEASE job")
-            if isinstance(error, exc.OperationalError | exc.DatabaseError) and not isinstance(
-                error, exc.IntegrityError
-            ):
-                ours = translate(error, self.path)
-                ours.__cause__ = error
-                return None, ours
+            if isinstance(
+                error, exc.OperationalError | exc.DatabaseError | sqlite3.OperationalError
+            ) and not isinstance(error, exc.IntegrityError):
+                return None, self.condition.note(error)
             return None, error
         driver.execute("RELEASE job")
         return result, None
 
     def _failed(self, jobs: list[_Job], error: Exception) -> None:
-        ours = error if isinstance(error, HeadraceError) else translate(error, self.path)
-        if ours is not error:
-            ours.__cause__ = error
-        self.fault = ours if isinstance(ours, Unavailable) else None
-        log.error("commit failed", extra={"action": "commit_failed", "file": self.path.name}, exc_info=error)
+        ours = self._note_fault(error)
+        if not isinstance(ours, Unavailable):
+            log.error("commit failed", extra={"action": "commit_failed", "file": self.path.name}, exc_info=error)
         for job in jobs:
             job.future.set_exception(ours)
 
@@ -230,8 +274,8 @@ class Database:
         try:
             with self.engine.connect() as connection:
                 yield connection
-        except exc.DBAPIError as error:
-            raise translate(error, self.path) from error
+        except (exc.DBAPIError, exc.TimeoutError) as error:
+            raise self.condition.note(error) from error
 
     def used_bytes(self) -> int:
         """Size of the file without the pages that deletions left free."""

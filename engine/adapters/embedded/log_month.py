@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from engine.adapters.embedded import log_executions
-from engine.adapters.embedded.database import translate
+from engine.adapters.embedded.faults import translate
 from engine.errors import BadRequest, HeadraceError, TimedOut
 from engine.model.execution import ExecutionRow
 from engine.ports import Doc
@@ -256,6 +256,14 @@ class LogMonth:
             self._writer.close()
             self._writer.engine.dispose()
             self._writer = None
+
+    def check(self) -> None:
+        """Raises Unavailable when the file is no database, or its tables cannot be read."""
+        try:
+            with self.reading() as connection:
+                connection.exec_driver_sql("SELECT max(rowid), max(id) FROM log").one()
+        except MonthGone:
+            pass  # an empty file: its making was interrupted
 
     # -- reading
 

@@ -51,6 +51,12 @@ class SqliteLogIndex:
             if name.isdigit():
                 self._months[name] = LogMonth(folder, name)
 
+    def checked(self) -> SqliteLogIndex:
+        """The same, after every month was opened once. Raises Unavailable naming one that is damaged."""
+        for month in self._oldest_first():
+            month.check()
+        return self
+
     def append(self, records: Sequence[Doc]) -> None:
         shown = [record for record in records if record.get("type") not in ACCOUNTING]
         deliveries: dict[str, list[Doc]] = {}

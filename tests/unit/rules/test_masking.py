@@ -65,3 +65,9 @@ def test_password_fields_of_a_manifest() -> None:
         "outPorts": [{"name": "out", "options": [{"value": "user.code", "schema": {"format": "password"}}]}],
     }
     assert password_fields(manifest) == {"secret", "token", "pin", "code"}
+
+
+@pytest.mark.parametrize("name", DEFAULT_FIELDS)
+def test_every_name_of_the_setting_is_found(name: str) -> None:
+    text = orjson.dumps({name.title(): "secret-value"}).decode()
+    assert orjson.loads(HEADERS.text(text)) == {name.title(): MASK}

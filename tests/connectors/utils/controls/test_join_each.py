@@ -115,3 +115,25 @@ def test_a_redelivered_time_out_gives_the_same_output(join: Recorder) -> None:
 def test_nothing_is_kept_of_a_finished_loop(join: Recorder) -> None:
     join.receive(expect(1)).receive(item(1))
     assert join.state.load() == {}
+
+
+def test_no_time_out_is_left_when_the_last_item_comes_while_the_count_is_at_work(join: Recorder) -> None:
+    other = Recorder(TYPE, world=join.world)
+    join.receive(item(1))
+    join.receive(expect(2), dies=True)
+    other.receive(item(2))
+    join.settle()
+    assert other.sent == [("out", {"items": [1, 2]})]
+    assert join.world.timers == {}
+
+
+@pytest.mark.parametrize("last", ["item", "count"])
+def test_no_time_out_is_left_by_messages_that_come_again(join: Recorder, last: str) -> None:
+    messages = {"count": expect(1), "item": item(1)}
+    first = next(name for name in messages if name != last)
+    join.receive(messages[first], message_id="first", dies=True)
+    join.receive(messages[last], message_id="last", dies=True)
+    join.receive(messages[last], message_id="last")
+    join.receive(messages[first], message_id="first")
+    assert join.sent == [("out", {"items": [1]})]
+    assert join.world.timers == {}

@@ -44,16 +44,17 @@ class JoinEach(Component):
         timeout_id = None
         if message.content.get("timeout", True):
             seconds = message.content.get("timeoutValue") or DEFAULT_TIMEOUT
-            timeout_id = context.set_timeout({"correlationId": loop, "count": count}, seconds * 1000)
+            timeout_id = context.set_timeout({"correlationId": loop, "count": count}, seconds * 1000, name=loop)
         context.state.set(_key(loop), {"count": count, "timeoutId": timeout_id})
+        if context.state.get(_key(loop)) is None:  # delivered again after another message completed the group
+            context.clear_timeout(name=loop)
         self._finish(context, loop, count)
 
     def _finish(self, context: Context, loop: str, count: float) -> None:
         items = context.gather(loop).take(_whole(count))
         if items is None:
             return
-        expected = context.state.get(_key(loop)) or {}
-        context.clear_timeout(expected.get("timeoutId"))
+        context.clear_timeout(name=loop)
         context.state.unset(_key(loop))
         context.send({"items": items}, "out")
 

@@ -27,8 +27,9 @@ def _step(type: str, source: str, port: str, lambda_: dict[str, Any], modifiers:
     }
 
 
-def _trigger() -> dict[str, Any]:
-    return {"type": WEBHOOK, "label": "Call", "source": {}, "config": {"properties": {"immediateResponse": True}}}
+def _trigger(*, immediate: bool = True) -> dict[str, Any]:
+    properties = {"immediateResponse": immediate}
+    return {"type": WEBHOOK, "label": "Call", "source": {}, "config": {"properties": properties}}
 
 
 def three_steps() -> tuple[dict[str, Any], str]:
@@ -66,6 +67,46 @@ def three_steps() -> tuple[dict[str, Any], str]:
             {"expression": {d: _variable(f"$.{variables}.out.quantity")}},
         ),
     }
+    return flow, trigger
+
+
+EACH_STEPS = 25
+"""Steps executed by one call of `each_of_ten`: 1 + 1 + 1 + 10 + 11 + 1."""
+
+
+def each_of_ten(port: int) -> tuple[dict[str, Any], str]:
+    """Webhook → POST → each of 10 → POST → join → response. Returns (flow, id of the trigger)."""
+    trigger, first, each, second, join, response = (_id() for _ in range(6))
+    loop, count, done, items = (_id() for _ in range(4))
+    url = {"url": f"http://127.0.0.1:{port}/", "bodyType": "raw", "body": '{"n": 1}'}
+    flow = {
+        trigger: _trigger(immediate=False),
+        first: _step("appmixer.utils.http.Post", trigger, "request", url, {}),
+        each: _step("appmixer.utils.controls.Each", first, "response", {"list": "[0,1,2,3,4,5,6,7,8,9]"}, {}),
+        second: _step("appmixer.utils.http.Post", each, "item", url, {}),
+        join: _step(
+            "appmixer.utils.controls.JoinEach",
+            second,
+            "response",
+            {"correlationId": f"{{{{{{{loop}}}}}}}"},
+            {"correlationId": {loop: _variable(f"$.{each}.item.correlationId")}},
+        ),
+        response: _step(
+            "appmixer.utils.http.Response",
+            join,
+            "out",
+            {"body": f"{{{{{{{items}}}}}}} items"},
+            {"body": {items: _variable(f"$.{join}.out.items", {"name": "g_length"})}},
+        ),
+    }
+    expected = {"count": f"{{{{{{{count}}}}}}}", "correlationId": f"{{{{{{{done}}}}}}}"}
+    modifiers = {
+        "count": {count: _variable(f"$.{each}.done.count")},
+        "correlationId": {done: _variable(f"$.{each}.done.correlationId")},
+    }
+    mapping = {"type": "json2new", "lambda": expected, "modifiers": modifiers}
+    flow[join]["source"]["count"] = {each: ["done"]}
+    flow[join]["config"]["transform"]["count"] = {each: {"done": mapping}}
     return flow, trigger
 
 

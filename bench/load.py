@@ -40,8 +40,9 @@ def complete(answer: bytes) -> bool:
 
 
 def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[str, float]:
-    """Send until the time is over. Latencies in ms; `failed` counts answers other than 2xx."""
+    """Send until the time is over, or each once when it is 0. Latencies in ms; `failed` counts other than 2xx."""
     requests = [request(p) for p in paths]
+    once = iter(requests[connections:]) if not seconds else None
     selector = selectors.DefaultSelector()
     times: list[float] = []
     failed = 0
@@ -49,12 +50,12 @@ def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[s
     parts: dict[socket.socket, bytes] = {}
     clock = time.perf_counter
     began = clock()
-    for _ in range(connections):
+    for n in range(min(connections, len(requests)) if once else connections):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(connection, selectors.EVENT_READ)
         sent[connection] = clock()
-        connection.sendall(random.choice(requests))
+        connection.sendall(requests[n] if once else random.choice(requests))
     ends = began + seconds
     while sent:
         for key, _ in selector.select(5):
@@ -67,9 +68,10 @@ def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[s
             now = clock()
             times.append(now - sent[connection])
             failed += not answer.startswith(b"HTTP/1.1 2")
-            if now < ends and received:
+            following = next(once, None) if once else random.choice(requests) if now < ends else None
+            if following and received:
                 sent[connection] = clock()
-                connection.sendall(random.choice(requests))
+                connection.sendall(following)
             else:
                 del sent[connection]
                 selector.unregister(connection)

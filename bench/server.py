@@ -35,6 +35,7 @@ class Server:
             "HEADRACE_ADMIN_EMAIL": EMAIL,
             "HEADRACE_ADMIN_PASSWORD": PASSWORD,
             "HEADRACE_LOG_LEVEL": "WARNING",
+            "HEADRACE_HTTP_ALLOW": "127.0.0.1",
         }
         command = [str(Path(sys.executable).with_name("headrace")), "up"]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
@@ -75,25 +76,33 @@ class Server:
         return max(_peak_kb(p.pid) for p in self.processes()) / 1024
 
     def load(self, connections: int, seconds: float, paths: list[str]) -> dict[str, float]:
-        """Run the load generator; adds `cpu_ms`, the server's CPU time per request."""
+        """Call `paths` in random order for so long, or each of them once when `seconds` is 0.
+
+        Adds `cpu_ms`, the server's CPU time per request, and `drain`, the seconds after the last answer
+        until every log record was searchable.
+        """
         before = self.cpu_seconds()
         command = [sys.executable, "-m", "bench.load", str(self.port), str(connections), str(seconds)]
         done = subprocess.run(command, input="\n".join(paths), capture_output=True, text=True, check=True)
-        self.drain()
+        drained = self.drain()
         result: dict[str, float] = json.loads(done.stdout)
         result["cpu_ms"] = (self.cpu_seconds() - before) * 1000 / result["requests"]
+        result["drain"] = drained
         return result
 
-    def drain(self) -> None:
-        """Wait until every log record is indexed: the work counts, so its time does too."""
+    def drain(self) -> float:
+        """Wait until every log record is indexed: the work counts. Returns how long that took."""
         quiet = 0
         last = -1.0
+        began = ended = time.monotonic()
         while quiet < 3:
             text = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10).read().decode()
             indexed = next(float(x.split()[1]) for x in text.splitlines() if x.startswith("headrace_log_records_total"))
             quiet = quiet + 1 if indexed == last else 0
+            ended = ended if quiet else time.monotonic()
             last = indexed
             time.sleep(0.3)
+        return ended - began
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -111,6 +120,23 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def answering() -> Iterator[int]:
+    """The port of a local server that answers in 5 ms."""
+    port = _free_port()
+    with subprocess.Popen([sys.executable, "-m", "bench.answering", str(port)]) as process:
+        try:
+            for _ in range(100):
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield port
+        finally:
+            process.terminate()
 
 
 @contextmanager

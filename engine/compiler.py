@@ -7,7 +7,7 @@ all threads; 10,000 of them are kept in memory, so they are small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,11 @@ EVERYTHING = None
 
 Output = tuple[str, str]
 """(component id, out port)"""
+
+Outputs = Collection[Output]
+"""Few stand in a tuple, which takes a quarter of a set's memory."""
+
+_FEW = 8
 
 
 class ComponentType(Protocol):
@@ -57,6 +62,8 @@ class Step:
     `targets`: out port → ((component id, in port), …).
     `needs`: outputs of earlier steps that this step or anything after it reads.
     `external`: calls the world outside (design.md §4.4).
+    `inline`: its message may be executed where it was received: nothing foreign is reached before the
+    next external step.
     `logging`: what the run log may hold of its contents.
     """
 
@@ -74,7 +81,8 @@ class Step:
     inputs: dict[tuple[str, str, str], Compiled]
     validators: dict[str, jsonschema_rs.Validator | None]
     targets: dict[str, tuple[tuple[str, str], ...]]
-    needs: frozenset[Output] | None
+    needs: Outputs | None
+    inline: bool
     logging: Logging
 
 
@@ -88,13 +96,10 @@ class Privacy:
 
 @dataclass(slots=True)
 class Plan:
-    """`read` are all outputs any step reads: others need not be carried. `inline` names the
-    components whose message may be executed where it was received: nothing foreign is reached
-    before the next external step."""
+    """`read` are all outputs any step reads: others need not be carried."""
 
     steps: dict[str, Step]
-    read: frozenset[Output] | None
-    inline: frozenset[str]
+    read: Outputs | None
 
 
 def check(descriptor: Descriptor, lookup: Lookup, accounts: Mapping[str, str | None]) -> list[Problem]:
@@ -169,13 +174,15 @@ def compile_flow(
         component = lookup(spec.type)
         if component is None:
             raise BadRequest(f"flow.{spec.id}.type: unknown component {spec.type}")
-        steps[spec.id] = _compile_step(spec, component, targets.get(spec.id, {}), registry, privacy)
+        steps[spec.id] = _compile_step(spec, component, targets.get(spec.id, _NO_TARGETS), registry, privacy)
     reads = {cid: _reads(step) for cid, step in steps.items()}
     _liveness(steps, reads)
     every = EVERYTHING if any(r is None for r in reads.values()) else frozenset().union(*filter(None, reads.values()))
     if every is not EVERYTHING:
         every = frozenset(output for output in every if output[0] not in steps or not steps[output[0]].disabled)
-    return Plan(steps, every, _inline(steps))
+    for cid in _inline(steps):
+        steps[cid].inline = True
+    return Plan(steps, _small(every))
 
 
 def _targets(descriptor: Descriptor) -> dict[str, dict[str, tuple[tuple[str, str], ...]]]:
@@ -227,7 +234,8 @@ def _compile_step(
         inputs=inputs or _NO_INPUTS,
         validators={} if spec.disabled else ports.validators,
         targets=targets,
-        needs=frozenset(),
+        needs=(),
+        inline=False,
         logging=logging_of(
             secrets | privacy.masked if secrets else privacy.masked, privacy.payloads, _secret_values(spec, secrets)
         ),
@@ -244,6 +252,7 @@ class _PortRules:
 
 
 _NO_INPUTS: dict[tuple[str, str, str], Compiled] = {}
+_NO_TARGETS: dict[str, tuple[tuple[str, str], ...]] = {}
 _port_rules_of: dict[str, _PortRules] = {}
 
 
@@ -279,7 +288,8 @@ def _reads(step: Step) -> frozenset[Output] | None:
 def _liveness(steps: dict[str, Step], reads: dict[str, frozenset[Output] | None]) -> None:
     """Set `needs` of every step. Loops are cut where met."""
     done: set[str] = set()
-    shared: dict[frozenset[Output], frozenset[Output]] = {}
+    needs: dict[str, frozenset[Output] | None] = {}
+    shared: dict[frozenset[Output], Outputs | None] = {}
     for root in steps:
         trail = [(root, iter(_next_ids(steps[root])))] if root not in done else []
         entered = {root}
@@ -291,10 +301,15 @@ def _liveness(steps: dict[str, Step], reads: dict[str, frozenset[Output] | None]
                     trail.append((target, iter(_next_ids(steps[target]))))
                     break
             else:
-                found = _needs(here, reads[here], [steps[t].needs for t in _next_ids(steps[here]) if t in steps])
-                steps[here].needs = shared.setdefault(found, found) if found is not None else EVERYTHING
+                following = [needs.get(t, frozenset()) for t in _next_ids(steps[here]) if t in steps]
+                found = needs[here] = _needs(here, reads[here], following)
+                steps[here].needs = shared.setdefault(found, _small(found)) if found is not None else EVERYTHING
                 done.add(here)
                 trail.pop()
+
+
+def _small(outputs: frozenset[Output] | None) -> Outputs | None:
+    return tuple(outputs) if outputs is not None and len(outputs) <= _FEW else outputs
 
 
 def _needs(
@@ -329,7 +344,7 @@ def _inline(steps: dict[str, Step]) -> frozenset[str]:
     return frozenset(inside)
 
 
-def trim(scope: dict[str, dict[str, Any]], needs: frozenset[Output] | None) -> dict[str, dict[str, Any]]:
+def trim(scope: dict[str, dict[str, Any]], needs: Outputs | None) -> dict[str, dict[str, Any]]:
     """Only the outputs in `needs`; everything when a component reads the whole scope by itself."""
     if needs is EVERYTHING or not scope:
         return scope

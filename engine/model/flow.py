@@ -18,6 +18,9 @@ class ErrorHandling:
     on_error: str = "storeUnprocessed"
 
 
+_USUAL = ErrorHandling()
+
+
 @dataclass(frozen=True, slots=True)
 class LinkMapping:
     """The mapping of one incoming link: field → literal or template, and their modifiers."""
@@ -148,4 +151,5 @@ class _Reader:
         if retries is not None and (isinstance(retries, bool) or not isinstance(retries, int) or retries < 0):
             self.wrong(".errorHandling.maxRetries", "must be a whole number, 0 or more")
             retries = None
-        return ErrorHandling(given.get("autoRetry", True) is not False, retries, on_error)
+        read = ErrorHandling(given.get("autoRetry", True) is not False, retries, on_error)
+        return _USUAL if read == _USUAL else read

@@ -63,7 +63,7 @@ def read_settings(properties: Mapping[str, Any]) -> WebhookSettings:
         key_path=key_path,
     )
     fields.raise_problems()
-    return settings
+    return DEFAULT if settings == DEFAULT else settings
 
 
 def settings_or_broken(properties: Mapping[str, Any]) -> WebhookSettings:

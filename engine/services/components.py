@@ -89,16 +89,16 @@ class Components:
             flow_name=record.get("name") or "",
             user_id=user_id,
             custom_fields=record.get("customFields") or {},
-            webhook_base=f"{self.tools.api_url}/flows/{flow_id}/components/",
+            url=self.tools.api_url,
         )
         accounts = record.get("accounts") or {}
-        plan = Plan({}, None, frozenset())
+        plan = Plan({}, None)
         running = RunningFlow(flow_id, record.get("run") or 0, 0, "stopped", user_id, variables, accounts, plan)
         manifest = component.manifest
         empty = compile_properties({}, {}, builtin_registry())
         step = Step(
             component_id, manifest.name, manifest.label, manifest, component.behaviour, True, component.trusted,
-            False, ErrorHandling(), empty, (), {}, {}, {}, frozenset(), logging_of(component.password_fields),
+            False, ErrorHandling(), empty, (), {}, {}, {}, (), False, logging_of(component.password_fields),
         )  # fmt: skip
         return running, step
 

@@ -314,7 +314,7 @@ class StepContext:
     # -- the rest of the platform
 
     def webhook_url(self, *, enqueue_only: bool = False) -> str:
-        url = f"{self._running.variables.webhook_base}{self.component_id}"
+        url = self._running.variables.webhook_url(self.component_id)
         query = []
         if self._message.kind in ("port", "timeout", "webhook"):
             query.append(f"correlationId={self.correlation_id}")

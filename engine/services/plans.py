@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 from engine.compiler import Lookup, Plan, Privacy, compile_flow
@@ -21,6 +22,8 @@ CHANGED = "flow-changed"
 """Cache channel: the id of a flow that was saved, started, stopped or deleted."""
 
 KEPT = 20_000
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
@@ -56,13 +59,13 @@ class Plans:
         cache: Cache,
         lookup: Lookup,
         registry: Callable[[], Registry],
-        webhook_base: str,
+        url: str,
         masked: Iterable[str] = DEFAULT_FIELDS,
     ) -> None:
         self._documents = documents
         self._lookup = lookup
         self._registry = registry
-        self._base = webhook_base
+        self._url = url
         self._masked = frozenset(masked)
         self._running: OrderedDict[str, RunningFlow] = OrderedDict()
         self._old: OrderedDict[tuple[str, int], Plan] = OrderedDict()
@@ -127,10 +130,10 @@ class Plans:
             id=flow_id,
             run=record.get("run") or 0,
             revision=record.get("revision") or 0,
-            stage=record.get("stage") or "stopped",
-            user_id=record["userId"],
+            stage=intern(record.get("stage") or "stopped"),
+            user_id=intern(record["userId"]),
             variables=self.variables(record),
-            accounts=record.get("accounts") or {},
+            accounts=record.get("accounts") or _NOTHING,
             max_concurrency=record.get("maxConcurrency"),
             payload_mode=record.get("payloads"),
             plan=self._compile(record.get("flow"), record.get("payloads")),
@@ -140,9 +143,9 @@ class Plans:
         return FlowVariables(
             flow_id=record["_id"],
             flow_name=record.get("name") or "",
-            user_id=record["userId"],
-            custom_fields=record.get("customFields") or {},
-            webhook_base=f"{self._base}/flows/{record['_id']}/components/",
+            user_id=intern(record["userId"]),
+            custom_fields=record.get("customFields") or _NOTHING,
+            url=self._url,
         )
 
     def _compile(self, flow: Any, payloads: PayloadMode | None) -> Plan:

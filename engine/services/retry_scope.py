@@ -43,7 +43,7 @@ def _lacking(message: Message, step: Step, running: RunningFlow, plans: Plans) -
     former = former_plan.steps.get(step.id) if former_plan is not running.plan else None
     if former is not None:
         # what it would have carried and does not was never emitted on this way
-        wanted = set() if former.needs is None else wanted - former.needs
+        wanted = set() if former.needs is None else wanted.difference(former.needs)
     return {(cid, port) for cid, port in wanted if port not in message.scope.get(cid, {})}
 
 

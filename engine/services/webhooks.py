@@ -127,7 +127,7 @@ class Webhooks:
         if step.manifest.webhook_settings:
             frame = Frame({}, running.variables, component_id, self._clock.now(), component_id)
             settings = settings_or_broken(step.properties.evaluate(frame))
-        inline = self._inline and component_id in running.plan.inline and running.max_concurrency is None
+        inline = self._inline and step.inline and running.max_concurrency is None
         return Door(running, component_id, inline, step.manifest.webhook_async, settings)
 
     def accept(self, flow_id: str, component_id: str, request: WebhookRequest) -> Answered:

@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class FlowVariables:
-    """What the flow-level modifiers give (`g_flowId` …). A component's webhook URL is `webhook_base` and its id."""
+    """What the flow-level modifiers give (`g_flowId` …). `url` is the address of the installation."""
 
     flow_id: str = ""
     flow_name: str = ""
     user_id: str = ""
     custom_fields: Mapping[str, Any] = field(default_factory=dict)
-    webhook_base: str = ""
+    url: str = ""
+
+    def webhook_url(self, component_id: str) -> str:
+        return f"{self.url}/flows/{self.flow_id}/components/{component_id}"
 
 
 @dataclass(slots=True)

@@ -43,7 +43,7 @@ def user_id(call: Call) -> str:
     examples=[Example(None, [], "https://example.com/hook/c1"), Example("ignored", [], "https://example.com/hook/c1")],
 )  # fmt: skip
 def webhook_url(call: Call) -> str:
-    return call.frame.flow.webhook_base + call.frame.component_id
+    return call.frame.flow.webhook_url(call.frame.component_id)
 
 
 @modifier(

@@ -34,6 +34,12 @@ from engine.values.registry import Registry
 __all__ = ["Compiled", "FlowVariables", "Frame", "compile_mapping", "compile_properties", "parse_variable"]
 
 MAX_DEPTH = 64
+SHORT = 32
+"""Texts of up to this length occur in thousands of flows: equal ones are one object."""
+
+SHARED_BYTES = 200
+"""Properties without placeholders and with at most this much JSON are one object when they are equal."""
+
 _PLACEHOLDER = re.compile(r"\{\{\{([^{}]*)\}\}\}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VARIABLE = re.compile(r"\$\.([^.\[\]]+)\.([^.\[\]]+)(.*)", re.DOTALL)
@@ -103,7 +109,19 @@ def compile_properties(
     properties: Mapping[str, Any], modifiers: Mapping[str, Any], registry: Registry
 ) -> Compiled:  # fmt: skip
     """Compile design-time properties, which may use flow variables; same rules as `compile_mapping`."""
-    return compile_mapping(properties, modifiers, registry)
+    try:
+        key = orjson.dumps(properties)
+    except TypeError:  # a number beyond 64 bits, say
+        return compile_mapping(properties, modifiers, registry)
+    if len(key) > SHARED_BYTES or b"{{{" in key:
+        return compile_mapping(properties, modifiers, registry)
+    return _shared_properties(key)
+
+
+@lru_cache(maxsize=4096)
+def _shared_properties(properties: bytes) -> Compiled:
+    """Thousands of steps have the same few settings."""
+    return Compiled(orjson.loads(properties), (), ())
 
 
 def parse_variable(text: str) -> tuple[str, str, str] | None:
@@ -133,7 +151,7 @@ class _Scope:
         if self.depth + depth > MAX_DEPTH:
             raise BadRequest(f'field "{self.field}" is nested deeper than {MAX_DEPTH} levels; make it flatter')
         if isinstance(value, str):
-            return self.text(value) if "{{{" in value else Literal(value)
+            return self.text(value) if "{{{" in value else Literal(intern(value) if len(value) <= SHORT else value)
         if not isinstance(value, Mapping | list):
             return Literal(value)
         if isinstance(value, list):

@@ -297,16 +297,18 @@ class SqliteBus:
         return LogBatch(records, tags) if tags else None
 
     def _read_in_logs(self, limit: int) -> None:
+        """Rows until they hold `limit` records: how many one holds differs widely."""
+        query = "SELECT seq, records FROM log_queue WHERE seq > ? ORDER BY seq"
         with self._db.read() as connection:
-            rows = connection.exec_driver_sql(
-                "SELECT seq, records FROM log_queue WHERE seq > ? ORDER BY seq LIMIT ?", (self._log_read_to, limit)
-            ).all()
-        for seq, data in rows:
-            part = orjson.loads(data)
-            self._log_ready.append((seq, part))
-            self._log_held += len(part)
-            self._log_read_to = seq
-        self._log_spilled = len(rows) == limit
+            rows = connection.exec_driver_sql(query, (self._log_read_to,))
+            for seq, data in rows:
+                part = orjson.loads(data)
+                self._log_ready.append((seq, part))
+                self._log_held += len(part)
+                self._log_read_to = seq
+                if self._log_held >= limit:
+                    return
+        self._log_spilled = False
 
     def logs_done(self, batch: LogBatch) -> None:
         self._db.submit_rows([(_DELETE_LOG, [(seq,) for seq in batch.tag])]).result()

@@ -238,9 +238,9 @@ def test_the_order_of_fields_is_kept_and_the_top_level_is_the_callers_own() -> N
 def test_properties_use_flow_variables() -> None:
     modifiers = {"url": {V: {"functions": [{"name": "g_webhookUrl"}]}}}
     properties = compile_properties({"url": PLACE, "id": "{{{g_flowId}}}", "n": 1}, modifiers, REGISTRY)
-    flow = FlowVariables("flow-1", webhook_base="https://example.com/hook/")
+    flow = FlowVariables("flow-1", url="https://example.com")
     result = properties.evaluate(Frame({}, flow, "m1", 0, "c1"))
-    assert result == {"url": "https://example.com/hook/c1", "id": "flow-1", "n": 1}
+    assert result == {"url": "https://example.com/flows/flow-1/components/c1", "id": "flow-1", "n": 1}
 
 
 def test_modifiers_of_an_administrator() -> None:

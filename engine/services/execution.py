@@ -161,8 +161,6 @@ class Execution:
             if message.kind == "port" and (took := self._tools.clock.now() - now):
                 entered["duration"] = took
         except LockBusy as busy:
-            if step.external:
-                outcome.writes.extend(self._ledger.settled(message))
             waiting = replace(message, extra={**message.extra, LOCK_UNTIL: busy.until})
             self._put_back(waiting, outcome, HOLD_MS)
         # whatever a connector raises ends in the log, never in the worker: sys.exit() too
@@ -174,6 +172,8 @@ class Execution:
             self._finish(running, plan, step, message, result, windows, outcome, agenda)
         finally:
             self._quotas.release(slots)
+            if step.external:
+                outcome.writes.extend(self._ledger.settled(message))
 
     def _call(
         self,
@@ -286,8 +286,6 @@ class Execution:
         outcome.writes.extend(result.writes)
         outcome.states.extend(result.states)
         outcome.writes.extend(windows.forget())
-        if step.external:
-            outcome.writes.extend(self._ledger.settled(message))
         outcome.waits += result.waits
         outcome.answer(result.reply)
         if result.stop_flow:

@@ -71,7 +71,7 @@ class Lab:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
 
-    def open(self, before: Callable[[wiring.Platform], object] = lambda _: None) -> None:
+    def open(self, before: Callable[[wiring.Platform], object] = lambda _: None, *, start: bool = True) -> None:
         """Build the platform and start its workers; `before` is called between the two."""
         settings = Settings(
             data=self.folder / "data",
@@ -81,7 +81,7 @@ class Lab:
         )
         self.platform = wiring.build(settings, clock=self.clock)
         before(self.platform)
-        self.workers = Workers(self.platform, ("steps", "indexer"))
+        self.workers = Workers(self.platform, ("steps", "indexer") if start else ())
         self.workers.start()
         users = self.platform.users
         found = users.find("owner@example.com")

@@ -93,6 +93,16 @@ def test_a_call_under_way_is_repeated_and_counted(lab: Lab, make: Make) -> None:
     assert lab.platform.metrics.registry.get_sample_value("headrace_external_repeats_total") == 1
 
 
+def test_a_call_that_failed_leaves_nothing_in_the_ledger(lab: Lab, make: Make) -> None:
+    lab.component("Fails", 'def receive(self, context):\n    raise StepError("no", retryable=False)', outPorts=[])
+    lab.open()
+    flow = lab.flow({"hook": make("Hook"), "fails": make("Fails", ("hook", "out"))})
+    lab.post(flow, "hook", {}, enqueue_only=True)
+    lab.unprocessed(flow)
+    lab.idle()
+    assert lab.platform.documents.count("ledger") == 0
+
+
 def test_windows_go_on_where_they_were(lab: Lab, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows, "WINDOW", 10)
     monkeypatch.setattr("engine.services.context.WINDOW", 10)

@@ -231,7 +231,9 @@ class World:
     def advance(self, milliseconds: float) -> None:
         """Move the clock, delivering the time-outs that fall due, each at its own time."""
         until = self.now_ms + round(milliseconds)
-        while due := sorted((key for key, t in self.timers.items() if t.due <= until), key=lambda k: self.timers[k].due):
+        while due := sorted(
+            (key for key, t in self.timers.items() if t.due <= until), key=lambda k: self.timers[k].due
+        ):
             timer = self.timers.pop(due[0])
             self.now_ms = max(self.now_ms, timer.due)
             next(p for p in self.parts if p.component_id == timer.component_id).deliver_timeout(timer)

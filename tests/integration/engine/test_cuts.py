@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -106,7 +106,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 @pytest.fixture
-def cutting(lab: Lab, world: World) -> Iterator[Cutting]:
+def cutting(lab: Lab, world: World) -> Cutting:
     port = [{"name": "in", "schema": {"type": "object"}}]
     lab.component(
         "Call",
@@ -137,7 +137,7 @@ def cutting(lab: Lab, world: World) -> Iterator[Cutting]:
         inPorts=port,
     )
     lab.open(start=False)
-    yield Cutting(lab, world)
+    return Cutting(lab, world)
 
 
 class Cutting:
@@ -169,13 +169,13 @@ class Cutting:
         """Execute what is on the bus, in random order; whether the process died."""
         world, platform = self.world, self.lab.platform
         while world.waiting:
-            id = chance.choice(sorted(world.waiting))
-            (delivery,) = platform.bus.take([id])
+            message_id = chance.choice(sorted(world.waiting))
+            (delivery,) = platform.bus.take([message_id])
             try:
                 outcome = platform.execution.run(delivery.message, external=1, again=again)
                 if not world.dead:
                     platform.bus.settle(delivery, outcome.settlement()).result()
-                    world.waiting.discard(id)
+                    world.waiting.discard(message_id)
             except Died:
                 pass
             if world.dead:

@@ -110,6 +110,38 @@ def each_of_ten(port: int) -> tuple[dict[str, Any], str]:
     return flow, trigger
 
 
+def called(port: int) -> tuple[dict[str, Any], str]:
+    """Webhook → GET → response. Returns (flow, id of the trigger)."""
+    trigger, get, response = _id(), _id(), _id()
+    flow = {
+        trigger: _trigger(immediate=False),
+        get: _step("appmixer.utils.http.Get", trigger, "request", {"url": f"http://127.0.0.1:{port}/"}, {}),
+        response: _step("appmixer.utils.http.Response", get, "response", {"body": "done"}, {}),
+    }
+    return flow, trigger
+
+
+def flood(port: int | None) -> tuple[dict[str, Any], str]:
+    """Webhook → each of `data.list` → a GET, or without a port a step of our own. Returns (flow, id of the trigger)."""
+    trigger, each, step, items = (_id() for _ in range(4))
+    mapping = {"list": f"{{{{{{{items}}}}}}}"}
+    rows = {"variables": {"ADD": [{"name": "n", "type": "text", "text": "1"}]}}
+    flow = {
+        trigger: _trigger(),
+        each: _step(
+            "appmixer.utils.controls.Each",
+            trigger,
+            "request",
+            mapping,
+            {"list": {items: _variable(f"$.{trigger}.request.data.list")}},
+        ),
+        step: _step(SET, each, "item", rows, {})
+        if port is None
+        else _step("appmixer.utils.http.Get", each, "item", {"url": f"http://127.0.0.1:{port}/"}, {}),
+    }
+    return flow, trigger
+
+
 def chain(length: int) -> tuple[dict[str, Any], str]:
     """Webhook and `length` - 1 steps in a row, each reading the one before. Returns (flow, id of the trigger)."""
     trigger = _id()

@@ -6,6 +6,7 @@ of its own, so that its CPU time is not the server's.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import selectors
@@ -85,6 +86,41 @@ def run(port: int, connections: int, seconds: float, paths: list[str]) -> dict[s
         "p50": times[len(times) // 2] * 1000,
         "p99": times[int(len(times) * 0.99)] * 1000,
     }
+
+
+def paced(port: int, paths: list[str], rate: float, seconds: float) -> dict[str, list[float | None]]:
+    """Open load: calls leave at their time, the paths in turn, whether or not earlier ones were answered.
+
+    Returns the milliseconds from that time to the answer of each call of each path, None for a failed one.
+    """
+    return asyncio.run(_paced(port, paths, rate, seconds))
+
+
+async def _paced(port: int, paths: list[str], rate: float, seconds: float) -> dict[str, list[float | None]]:
+    requests = [request(p) for p in paths]
+    times: dict[str, list[float | None]] = {path: [] for path in paths}
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def call(n: int, due: float) -> None:
+        reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        writer.write(requests[n])
+        head = await reader.readuntil(b"\r\n\r\n")
+        at = head.lower().find(b"content-length:")
+        await reader.readexactly(int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0)
+        idle.append((reader, writer))
+        fine = head.startswith(b"HTTP/1.1 2")
+        times[paths[n]].append((time.perf_counter() - due) * 1000 if fine else None)
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for k in range(round(rate * seconds)):
+            due = began + k / rate
+            if (pause := due - time.perf_counter()) > 0:
+                await asyncio.sleep(pause)
+            group.create_task(call(k % len(paths), due))
+    for _, writer in idle:
+        writer.close()
+    return times
 
 
 if __name__ == "__main__":

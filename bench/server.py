@@ -64,6 +64,10 @@ class Server:
         self.call("POST", f"/flows/{flow_id}/coordinator", {"command": "start"})
         return f"/flows/{flow_id}/components/{trigger}"
 
+    def metric(self, name: str) -> float:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10).read().decode()
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
     def processes(self) -> list[psutil.Process]:
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
@@ -96,8 +100,7 @@ class Server:
         last = -1.0
         began = ended = time.monotonic()
         while quiet < 3:
-            text = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10).read().decode()
-            indexed = next(float(x.split()[1]) for x in text.splitlines() if x.startswith("headrace_log_records_total"))
+            indexed = self.metric("headrace_log_records_total")
             quiet = quiet + 1 if indexed == last else 0
             ended = ended if quiet else time.monotonic()
             last = indexed
@@ -123,10 +126,10 @@ def _free_port() -> int:
 
 
 @contextmanager
-def answering() -> Iterator[int]:
-    """The port of a local server that answers in 5 ms."""
+def answering(delay: float = 0.005) -> Iterator[int]:
+    """The port of a local server that answers after `delay` seconds."""
     port = _free_port()
-    with subprocess.Popen([sys.executable, "-m", "bench.answering", str(port)]) as process:
+    with subprocess.Popen([sys.executable, "-m", "bench.answering", str(port), str(delay)]) as process:
         try:
             for _ in range(100):
                 try:

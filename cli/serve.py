@@ -73,6 +73,7 @@ class Server(BaseApplication):
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         gc.set_threshold(50_000, 20, 50)
+        sys.setswitchinterval(0.001)  # what works on in the background gives way sooner to those who wait
         return application
 
 

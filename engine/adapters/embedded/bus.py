@@ -1,9 +1,10 @@
 """The bus in one SQLite file: a durable queue with a window of it in memory.
 
 Every message is a row until it is settled; a settlement deletes the row and stores all it
-caused in one transaction. Rows are handed out from memory: the window holds everything
-while it is small; beyond WINDOW messages the rest stays on disk and is read in when there is
-room again, in the order of `seq`. After a crash the rows that are left are handed out again.
+caused in one transaction. Rows are handed out from memory. Of each flow the oldest messages are
+there; the others stay on disk and are read in when the flow has few left, in the order of `seq`.
+So a flow with a long queue delays no other one. After a crash the rows that are left are handed
+out again.
 
 Log records travel the same way: they are rows of `log_queue` until the indexer has them.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -34,6 +36,24 @@ from engine.ports import Delivery, LogBatch, Settlement, StateChange, Write
 log = logging.getLogger(__name__)
 
 WINDOW = 10_000
+"""Messages in memory beyond which a flow gets no more than FEW of its own."""
+
+FLOW_WINDOW = 1_000
+"""Messages of one flow in memory."""
+
+FEW = 5
+READ_IN = 500
+"""Messages of a flow read in at a time: others wait meanwhile."""
+
+PACE = 0.002
+"""Seconds between two messages of long queues while other flows have something to do: the interpreter is one."""
+
+HOLD = 0.25
+"""Seconds a step that goes on filling such a queue is held up meanwhile: its commits are the longest."""
+
+LATELY = 0.25
+"""Seconds after which other flows count as quiet."""
+
 LOG_WINDOW = 8_000
 TAKE = 500
 
@@ -72,9 +92,12 @@ class SqliteBus:
         self._flow_in_flight: dict[str, int] = {}
         self._share: Callable[[str], int] | None = None
         self._depths: dict[str, int] = {}
-        self._read_to = 0
         self._admitted_to = self._recovered_to = 0
-        self._spilled = False
+        # flows with messages that are only on disk: those behind this seq; and which of them have few in memory
+        self._spilled: dict[str, int] = {}
+        self._hungry: dict[str, None] = {}
+        self._others_at = 0.0
+        self._next_of_long = 0.0
         self._consumer: threading.Thread | None = None
         self._stopping = False
         self._log_ready: deque[tuple[int, list[Any]]] = deque()
@@ -90,10 +113,12 @@ class SqliteBus:
             last_log = connection.exec_driver_sql("SELECT max(seq) FROM log_queue").scalar() or 0
             for flow_id, n in connection.exec_driver_sql("SELECT flow_id, count(*) FROM queue GROUP BY flow_id"):
                 self._depths[flow_id] = n
+                self._spilled[flow_id] = 0
+                self._hungry[flow_id] = None
         self._admitted_to = self._recovered_to = last
         self._seq = itertools.count(last + 1)
         self._log_seq = itertools.count(last_log + 1)
-        self._spilled, self._log_spilled = last > 0, last_log > 0
+        self._log_spilled = last_log > 0
 
     # -- publishing and settling
 
@@ -101,7 +126,13 @@ class SqliteBus:
         return self._commit(None, Settlement(publishes=list(messages)))
 
     def settle(self, delivery: Delivery | None, settlement: Settlement) -> Future[None]:
+        if delivery is None and len(settlement.publishes) > FEW:
+            self._hold_back(settlement.publishes[0].flow_id)
         return self._commit(delivery, settlement)
+
+    def _hold_back(self, flow_id: str) -> None:
+        if flow_id in self._spilled and time.monotonic() - self._others_at < LATELY:
+            time.sleep(HOLD)
 
     def _commit(self, delivery: Delivery | None, settlement: Settlement) -> Future[None]:
         rows: list[Rows] = [_write_rows(write) for write in settlement.writes]
@@ -129,22 +160,26 @@ class SqliteBus:
             with self._lock:
                 if delivery is not None:
                     self._forget(delivery.message)
-                for message in settlement.publishes:
-                    self._admit(message)
+                for seq, message in enumerate(settlement.publishes, last_seq - len(settlement.publishes) + 1):
+                    self._admit(message, seq)
                 self._admitted_to = max(self._admitted_to, last_seq)
                 self._changed.notify_all()
         if settlement.logs:
             self._admit_logs(log_seq, settlement.logs)
 
-    def _admit(self, message: Message) -> None:
+    def _admit(self, message: Message, seq: int) -> None:
         if message.id in self._known:
             return
-        self._depths[message.flow_id] = self._depths.get(message.flow_id, 0) + 1
-        if self._spilled or len(self._known) >= WINDOW:
-            self._spilled = True
+        flow_id = message.flow_id
+        self._depths[flow_id] = self._depths.get(flow_id, 0) + 1
+        if flow_id in self._spilled:
+            return
+        waiting = self._ready.waiting(flow_id)
+        if waiting >= FLOW_WINDOW or (waiting >= FEW and len(self._known) >= WINDOW):
+            self._spilled[flow_id] = seq - 1
             return
         self._known.add(message.id)
-        self._ready.push(message.flow_id, Delivery(message, message.id))
+        self._ready.push(flow_id, Delivery(message, message.id))
 
     def _forget(self, message: Message) -> None:
         if message.id not in self._known:
@@ -180,45 +215,60 @@ class SqliteBus:
     def _next(self, prefetch: int) -> Delivery | None:
         with self._lock:
             while not self._stopping:
-                if self._spilled and len(self._ready) < WINDOW // 2 and not self._read_in():
+                if self._hungry and not self._read_in(next(iter(self._hungry))):
                     self._changed.wait(1)
                     continue
                 if len(self._in_flight) < prefetch and (delivery := self._ready.pop(self._may_have)) is not None:
                     self._handed_out(delivery.message)
+                    self._pace(delivery.message.flow_id)
+                    if (flow_id := delivery.message.flow_id) in self._spilled and self._ready.waiting(flow_id) < FEW:
+                        self._hungry[flow_id] = None
                     return delivery
-                self._changed.wait()
+                if not self._hungry:
+                    pause = self._next_of_long - time.monotonic()
+                    self._changed.wait(pause if pause > 0 else None)
         return None
 
     def _handed_out(self, message: Message) -> None:
         self._in_flight.add(message.id)
         self._flow_in_flight[message.flow_id] = self._flow_in_flight.get(message.flow_id, 0) + 1
 
+    def _pace(self, flow_id: str) -> None:
+        now = time.monotonic()
+        if flow_id not in self._spilled:
+            self._others_at = now
+        elif now - self._others_at < LATELY:
+            self._next_of_long = now + PACE
+
     def _may_have(self, flow_id: str) -> bool:
+        if flow_id in self._spilled and time.monotonic() < self._next_of_long:
+            return False
         return self._share is None or self._flow_in_flight.get(flow_id, 0) < self._share(flow_id)
 
-    def _read_in(self) -> bool:
-        """Fill the window from disk (the lock is held); False when the disk cannot be read now."""
+    def _read_in(self, flow_id: str) -> bool:
+        """Read in messages of a flow from disk (the lock is held); False when the disk cannot be read now."""
+        count = READ_IN if len(self._known) < WINDOW else FEW
         try:
-            rows = self._stored()
+            with self._db.read() as connection:
+                rows = connection.exec_driver_sql(
+                    "SELECT seq, data FROM queue WHERE flow_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+                    (flow_id, self._spilled[flow_id], self._admitted_to, count),
+                ).all()
         except Unavailable as error:
             log.error("the queue cannot be read: %s", error, extra={"action": "queue_read_failed"})  # noqa: TRY400
             return False
         for seq, data in rows:
-            self._read_to = seq
+            self._spilled[flow_id] = seq
             message = decode(data)
             if message.id not in self._known:
                 self._known.add(message.id)
-                self._ready.push(message.flow_id, Delivery(message, message.id, redelivered=seq <= self._recovered_to))
-        # everything up to the last row drawn is in memory: new messages may join it directly
-        self._spilled = len(rows) == WINDOW
+                self._ready.push(flow_id, Delivery(message, message.id, redelivered=seq <= self._recovered_to))
+        del self._hungry[flow_id]
+        if len(rows) < count:  # all of it is in memory: new messages may join directly
+            del self._spilled[flow_id]
+        elif self._ready.waiting(flow_id) < FEW:  # most were known already
+            self._hungry[flow_id] = None
         return True
-
-    def _stored(self) -> Sequence[Any]:
-        with self._db.read() as connection:
-            return connection.exec_driver_sql(
-                "SELECT seq, data FROM queue WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-                (self._read_to, self._admitted_to, WINDOW),
-            ).all()
 
     def stop_consuming(self) -> None:
         with self._lock:
@@ -248,6 +298,8 @@ class SqliteBus:
     ) -> tuple[list[Message], int]:
         with self._lock:
             waiting = self._ready.drop(flow_id)
+            self._spilled.pop(flow_id, None)
+            self._hungry.pop(flow_id, None)
             for delivery in waiting:
                 self._known.discard(delivery.message.id)
             chosen = (flow_id, *self._in_flight)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from engine.adapters.embedded.checkpoints import COPY, LIMIT, Checkpoints
 from engine.adapters.embedded.faults import Condition, check, damaged, translate
 from engine.errors import HeadraceError, Unavailable
 
@@ -98,6 +99,8 @@ class Database:
             raise self._why(error) from error
         except sqlite3.DatabaseError as error:
             raise translate(error, path) from error
+        self._rest = False
+        self._checkpoints = Checkpoints(path, self._wanted)
         self._writer = threading.Thread(target=self._run, name=f"writer {path.name}", daemon=True)
         self._writer.start()
 
@@ -125,7 +128,7 @@ class Database:
             "foreign_keys=OFF",
             "cache_size=-512",
             "temp_store=MEMORY",
-            "wal_autocheckpoint=4000",
+            f"wal_autocheckpoint={LIMIT}",
         ):
             connection.execute(f"PRAGMA {pragma}")
         for hook in self._on_connect:
@@ -171,8 +174,22 @@ class Database:
                 self._probe()
             while self._jobs:
                 self._commit([self._jobs.popleft() for _ in range(min(GROUP, len(self._jobs)))])
+            if self._rest:
+                self._copy_rest()
             if self._closing:
                 return
+
+    def _wanted(self) -> None:
+        """The log was copied: the writer copies what came since, so that the log can begin anew."""
+        self._rest = True
+        self._wake.set()
+
+    def _copy_rest(self) -> None:
+        self._rest = False
+        try:
+            self._driver.execute(COPY).fetchone()
+        except sqlite3.Error as error:
+            self._note_fault(error)
 
     def _commit(self, jobs: list[_Job]) -> None:
         connection, driver = self._writer_connection, self._driver
@@ -191,6 +208,7 @@ class Database:
             self._roll_back()
             self._failed(jobs, error)
             return
+        self._checkpoints.committed()
         if self.condition.fault is not None:
             self._recovered()
         for job, result, failure in results:
@@ -290,6 +308,7 @@ class Database:
         """Commit what is waiting, then close. Later submissions raise Unavailable."""
         if self._closing:
             return
+        self._checkpoints.close()
         self._closing = True
         self._wake.set()
         self._writer.join()

@@ -13,14 +13,12 @@ class RoundRobin:
 
     def __init__(self) -> None:
         self._flows: OrderedDict[str, deque[Delivery]] = OrderedDict()
-        self._size = 0
 
-    def __len__(self) -> int:
-        return self._size
+    def waiting(self, flow_id: str) -> int:
+        return len(self._flows.get(flow_id, ()))
 
     def push(self, flow_id: str, delivery: Delivery) -> None:
         self._flows.setdefault(flow_id, deque()).append(delivery)
-        self._size += 1
 
     def pop(self, may_have: Callable[[str], bool]) -> Delivery | None:
         """The next delivery of the first flow that may have one more; its flow goes to the end of the line."""
@@ -31,10 +29,7 @@ class RoundRobin:
         delivery = waiting.popleft()
         if waiting:
             self._flows[flow_id] = waiting
-        self._size -= 1
         return delivery
 
     def drop(self, flow_id: str) -> list[Delivery]:
-        waiting = list(self._flows.pop(flow_id, ()))
-        self._size -= len(waiting)
-        return waiting
+        return list(self._flows.pop(flow_id, ()))

@@ -174,8 +174,8 @@ class Database:
                 self._probe()
             while self._jobs:
                 self._commit([self._jobs.popleft() for _ in range(min(GROUP, len(self._jobs)))])
-            if self._rest:
-                self._copy_rest()
+                if self._rest:
+                    self._copy_rest()
             if self._closing:
                 return
 

@@ -33,6 +33,7 @@ class LogRequest:
     includes: Sequence[str] = ()
     excludes: Sequence[str] = ()
     search_after: Sequence[str] = ()
+    buckets: bool = True
 
 
 class Logs:
@@ -71,6 +72,7 @@ def read_request(request: LogRequest) -> LogQuery:
         query=request.query,
         port_types=tuple(request.port_types),
         sort=sort,
+        buckets=request.buckets,
         size=_number("size", request.size, DEFAULT.size, MAX_SIZE),
         offset=_number("from", request.offset, 0, MAX_OFFSET),
         search_after=_search_after(request.search_after, len(sort)),

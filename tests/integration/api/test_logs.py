@@ -69,6 +69,13 @@ def test_own_and_shared_flows_only(ann: User, bob: User, stranger: User, platfor
         assert user.get(f"/log/flow-202609/{two}").status_code == 404
 
 
+def test_the_histogram_can_be_left_out(ann: User, platform: wiring.Platform) -> None:
+    write(platform, flow_of(ann), n=3)
+    page = ann.get("/logs?buckets=false").json
+    assert page["buckets"] == []
+    assert len(page["hits"]) == 3
+
+
 def test_an_administrator_sees_a_flow_that_is_named(ann: User, admin: User, platform: wiring.Platform) -> None:
     flow_id = flow_of(ann)
     (one,) = write(platform, flow_id)

@@ -109,9 +109,9 @@ class Killable:
         after = ""
         fields = "includes=correlationId,componentId,portType,port,severity,msg"
         while True:
-            page = self.call("GET", f"/logs?flowId={flow_id}&size=1000&sort=gridTimestamp&sort=_id&{fields}{after}")[
-                "hits"
-            ]
+            page = self.call(
+                "GET", f"/logs?flowId={flow_id}&size=1000&buckets=false&sort=gridTimestamp&sort=_id&{fields}{after}"
+            )["hits"]
             found += page
             if len(page) < 1000:
                 return found

@@ -1,9 +1,10 @@
 # `make` lists the targets. Everything is installed into .venv and nothing outside it, except that
-# `make test` fetches a browser, node and an SSH server through apt when it runs as root and they are absent.
+# `make test` fetches a browser, node, an SSH server, Redis, RabbitMQ, Java and Maven through apt when it runs as
+# root and they are absent.
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := app.py engine workers webapp cli connectors bench tests docs/examples
+SOURCES := app.py engine workers webapp cli connectors bench deploy tests docs/examples
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -18,6 +19,7 @@ run: .venv/.run ## Serve on http://127.0.0.1:2200
 test: .venv/.dev ## Install what the tests need, then check style, types and behaviour
 	@.ci/tools
 	@$(MAKE) lint
+	-@$(BIN)/python -m deploy.local.search
 	@$(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/.dev ## Check style and types only

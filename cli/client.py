@@ -57,7 +57,7 @@ def connect(settings: Settings) -> Iterator[Api]:
     Raises NotFound while there is no administrator.
     """
     if in_use(settings.data):
-        yield Api(_over_http(f"http://127.0.0.1:{settings.port}"), wiring.local_token(settings))
+        yield Api(_over_http(settings.local_url), wiring.local_token(settings))
         return
     platform = wiring.build(settings)
     try:
@@ -89,7 +89,7 @@ def _over_http(base: str) -> Send:
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(
                 f"the data folder is in use, but no server answers at {base}: "
-                "give the command the server's HEADRACE_PORT"
+                "give the command the server's HEADRACE_HOST and HEADRACE_PORT"
             ) from error
         return answer.status, answer.data
 

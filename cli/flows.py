@@ -72,7 +72,11 @@ def export_flow(flow_id: str, output: Path | None) -> None:
 @click.argument("flow_id")
 def start(flow_id: str) -> None:
     """Start a flow. It runs while a server (`headrace up`) or a worker does."""
-    _command(flow_id, "start")
+    with connect(settings.load()) as api:
+        api.call("POST", f"/flows/{flow_id}/coordinator", {"command": "start"})
+        warnings = api.call("GET", f"/flows/{flow_id}/validate")["warnings"]
+    for warning in warnings:
+        click.echo(f"warning: {warning['message']}", err=True)
     click.echo(f"{flow_id} started")
 
 
@@ -80,13 +84,9 @@ def start(flow_id: str) -> None:
 @click.argument("flow_id")
 def stop(flow_id: str) -> None:
     """Stop a flow."""
-    _command(flow_id, "stop")
-    click.echo(f"{flow_id} stopped")
-
-
-def _command(flow_id: str, command: str) -> None:
     with connect(settings.load()) as api:
-        api.call("POST", f"/flows/{flow_id}/coordinator", {"command": command})
+        api.call("POST", f"/flows/{flow_id}/coordinator", {"command": "stop"})
+    click.echo(f"{flow_id} stopped")
 
 
 @flow.command("rm")

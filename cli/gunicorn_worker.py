@@ -18,8 +18,11 @@ import select
 import socket
 import threading
 import time
+from http import HTTPStatus
 from typing import Any
 
+import orjson
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 LINGER_MS = 20
@@ -29,14 +32,20 @@ MARGIN = 32
 SHORT_FOR = 5.0
 """Seconds that /health tells of refused connections."""
 
+LAST_SECONDS = 2.0
+"""How long the rest of a request that was refused is taken in."""
+
 _REASON = "no file descriptors are left: raise the limit of open files, or call less often"
-_BODY = f'{{"statusCode":503,"error":"Service Unavailable","message":"{_REASON}"}}'.encode()
-_REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
-)
+
 STREAMS = "headrace streams"
 """Where the web layer keeps its live streams among the application's extensions."""
+
+
+def _refusal(status: HTTPStatus, message: str, *headers: str) -> bytes:
+    """An error as the web layer words it (webapp.errors)."""
+    body = orjson.dumps({"statusCode": status.value, "error": status.phrase, "message": message})
+    head = (f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: application/json", *headers)
+    return "\r\n".join((*head, "Connection: close", f"Content-Length: {len(body)}\r\n\r\n")).encode() + body
 
 
 class StickyThreadWorker(ThreadWorker):
@@ -80,13 +89,19 @@ class StickyThreadWorker(ThreadWorker):
     def _refuse(self, connection: socket.socket) -> None:
         self._short_at = time.monotonic()
         with connection:
-            try:
-                connection.settimeout(0.05)  # this is the thread that everybody waits for
-                connection.sendall(_REFUSAL)
-                connection.shutdown(socket.SHUT_WR)
-                connection.recv(65_536)  # closing with something unread would take the answer back
-            except OSError:
-                pass
+            refusal = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, _REASON, "Retry-After: 5")
+            _send_last(connection, refusal, 0.05)  # this is the thread that everybody waits for
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """What is too long is refused in the words of the API, not in a page."""
+        if isinstance(exc, LimitRequestLine):
+            text = f"the address with its query is too long: at most {self.cfg.limit_request_line} bytes"
+            _send_last(client, _refusal(HTTPStatus.REQUEST_URI_TOO_LONG, text), LAST_SECONDS)
+        elif isinstance(exc, LimitRequestHeaders):
+            text = f"the headers are too long: at most {self.cfg.limit_request_field_size} bytes for each"
+            _send_last(client, _refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text), LAST_SECONDS)
+        else:
+            super().handle_error(req, client, addr, exc)  # type: ignore[no-untyped-call]
 
     def is_parent_alive(self) -> bool:
         """Without the parent nobody would start this process again: it ends, and makes room at once."""
@@ -123,6 +138,19 @@ class StickyThreadWorker(ThreadWorker):
             return bool(poll.poll(LINGER_MS))
         finally:
             self._places.release()
+
+
+def _send_last(connection: socket.socket, answer: bytes, seconds: float) -> None:
+    """Send it, and take in what is still coming: closing with something unread would take the answer back."""
+    until = time.monotonic() + seconds
+    try:
+        connection.settimeout(seconds)
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65_536) and time.monotonic() < until:
+            pass
+    except OSError:
+        pass
 
 
 def _spare() -> int | None:

@@ -22,8 +22,10 @@ import app as entry
 from cli.one_core import keep_to_one_core
 from engine.errors import HeadraceError
 from engine.settings import Settings, SettingsError
-from engine.wiring import public_url
 from webapp.current import EXTENSION as PLATFORM
+
+LONGEST_LINE = 8190
+"""Bytes of method, address and query: filters of lists may be long. gunicorn allows no more."""
 
 KEEP_ALIVE = 75
 GRACE = 40
@@ -44,11 +46,12 @@ class Server(BaseApplication):
     def load_config(self) -> None:
         s = self._settings
         options: dict[str, Any] = {
-            "bind": f"{s.host}:{s.port}",
+            "bind": s.netloc,
             "workers": 1,
             "worker_class": "cli.gunicorn_worker.StickyThreadWorker",
             "threads": s.web_threads,
             "worker_connections": 2000,
+            "limit_request_line": LONGEST_LINE,
             "keepalive": KEEP_ALIVE,
             "timeout": HUNG,
             "graceful_timeout": GRACE,
@@ -93,7 +96,7 @@ def _give_up(error: HeadraceError | OSError) -> NoReturn:
 def _serving(settings: Settings, worker: Any) -> None:
     worker.wsgi.extensions[PLATFORM].health.checks.append(worker.shortage)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent tells this one to end
-    print(f"Headrace serves {public_url(settings)}", flush=True)
+    print(f"Headrace serves {settings.public_url}", flush=True)
 
 
 def _few_arenas() -> None:

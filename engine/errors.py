@@ -10,6 +10,7 @@
     ├── TooLarge                      413     no
     ├── TooManyRequests               429     yes
     ├── Unavailable                   503     yes   a service is down, a disk is full
+    │   └── DeliveryLost                      yes   its message comes again by itself
     ├── TimedOut                      504     yes
     └── StepError                     422     set by the raiser: a component failed
         ├── CancelError                       no    discard the message, no retry, no record
@@ -86,6 +87,12 @@ class Unavailable(HeadraceError):
     status = 503
     code = "UNAVAILABLE"
     retryable = True
+
+
+class DeliveryLost(Unavailable):
+    """A delivery cannot be settled any more: the broker takes it for lost and delivers its message again."""
+
+    code = "DELIVERY_LOST"
 
 
 class TimedOut(HeadraceError):

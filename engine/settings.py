@@ -8,11 +8,13 @@ the path of a file that holds it. A bad value stops the start with a message tha
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.errors import HeadraceError
 from engine.rules.masking import DEFAULT_FIELDS
@@ -36,12 +38,16 @@ class Settings:
     port: int = _setting(2200, "Port to listen on.")
     data: Path = _setting(Path("data"), "Folder for the database, the run log and files.")
     url: str = _setting("", "Public address of this installation, used in webhook URLs; empty: http://host:port.")
+    own_url: str = _setting(
+        "", "Where processes of this installation reach its API, unless it is at host and port, as for other hosts."
+    )
     admin_email: str = _setting("", "E-mail address of an administrator, created or updated at start.")
     admin_password: str = _setting("", "Password of that administrator.", secret=True)
     secret: str = _setting(
         "", "Key of tokens, sessions and encryption; empty: made once, kept in the data folder.", secret=True
     )
     signup: bool = _setting(True, "Whether anybody may create a user (POST /user and the sign-up page).")
+    signup_rate: int = _setting(60, "Users that may be created an hour from one address; 0: any number.")
     token_days: int = _setting(30, "Life of an API token, in days.")
     log_level: str = _setting("INFO", "Level of the process log: DEBUG, INFO, WARNING or ERROR.")
     http_allow: tuple[str, ...] = _setting(
@@ -52,6 +58,13 @@ class Settings:
     webhook_upload_bytes: int = _setting(
         10 * 1024 * 1024, "Largest webhook body that is kept as files: multipart forms, images and the like, in bytes."
     )
+    webhook_rate: float = _setting(1000.0, "Webhook calls a second one flow takes; 0: any number.")
+    webhook_address_rate: float = _setting(
+        0.0, "Webhook calls a second taken from one address, over all flows; 0: any number."
+    )
+    webhook_burst: float = _setting(10.0, "Of both, how many seconds' worth may come at once.")
+    proxies: int = _setting(0, "Reverse proxies in front, whose X-Forwarded-For tells the caller's address.")
+    output_bytes: int = _setting(32 * 1024 * 1024, "Largest output of a step, in bytes of JSON.")
     flow_bytes: int = _setting(2 * 1024 * 1024, "Largest flow descriptor, in bytes (LIMIT_FLOW_UPDATE_BYTES).")
     file_bytes: int = _setting(1024 * 1024 * 1024, "Largest stored file, in bytes.")
     webhook_timeout: float = _setting(10.0, "Seconds a webhook call waits for an answer (WEBHOOK_REQUEST_TIMEOUT).")
@@ -64,6 +77,7 @@ class Settings:
     retry_longest: float = _setting(600.0, "Longest pause between two retries, in seconds.")
     retry_attempts: int = _setting(30, "Attempts in all before a message becomes unprocessed.")
     retry_classify: bool = _setting(True, "False: retry every error (RETRY_ERROR_CLASSIFICATION_ENABLED).")
+    execution_messages: int = _setting(10_000_000, "Messages one execution may cause; it is ended beyond that.")
     step_threads: int = _setting(64, "Threads for steps that call the outside world, 1 to 1000.")
     children: int = _setting(2, "Child processes for heavy work, such as converting files, 1 to 64.")
     web_threads: int = _setting(64, "Threads answering HTTP requests, 1 to 1000.")
@@ -92,8 +106,43 @@ class Settings:
     ledger_days: int = _setting(7, "Days the record of an external call is kept; 0: for ever.")
     ledger_bytes: int = _setting(10 * GIB, "Size of these records beyond which the oldest go; 0: any.")
     error_webhook: str = _setting("", "Addresses told of component errors, by comma (WEBHOOK_FLOW_COMPONENT_ERROR).")
+    mongo_url: str = _setting(
+        "", "Address of the MongoDB replica set that holds a cluster's documents and files.", secret=True
+    )
+    amqp_url: str = _setting(
+        "", "Addresses of RabbitMQ's nodes, by comma: amqp://user:password@host:port/vhost or amqps://.", secret=True
+    )
+    redis_url: str = _setting(
+        "", "Address of the Redis that the processes of a cluster share, redis:// or rediss://.", secret=True
+    )
+    redis_prefix: str = _setting("headrace:", "What the names of everything kept there begin with.")
     connectors: Path = _setting(Path(), "A further folder of connectors; empty: only the built-in ones.")
     workers: bool = _setting(True, "False: this process only serves the web, steps run elsewhere.")
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as they stand in an address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def served_url(self) -> str:
+        """Where the server can be reached from this machine; one that listens everywhere also does so there."""
+        own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{replace(self, host=own).netloc}"
+
+    @property
+    def public_url(self) -> str:
+        """As webhook addresses show it."""
+        return self.url.rstrip("/") or self.served_url
+
+    @property
+    def local_url(self) -> str:
+        """Where processes of this installation call its API."""
+        return self.own_url.rstrip("/") or self.served_url
+
+    @property
+    def local_host(self) -> str:
+        return str(urlsplit(self.local_url).hostname)
 
     @property
     def keeps(self) -> dict[str, Keep]:
@@ -165,11 +214,22 @@ def _check(settings: Settings) -> None:
     for name in ("step_threads", "web_threads"):
         if not 1 <= getattr(settings, name) <= 1000:
             raise SettingsError(f"{PREFIX}{name.upper()} must be between 1 and 1000")
+    if settings.execution_messages < 1:
+        raise SettingsError(f"{PREFIX}EXECUTION_MESSAGES must be at least 1, not {settings.execution_messages}")
+    for name in ("mongo_url", "amqp_url", "redis_url"):
+        if getattr(settings, name):
+            raise SettingsError(f"{PREFIX}{name.upper()}: this version serves from one data folder only; unset it")
     if not 1 <= settings.children <= 64:
         raise SettingsError(f"{PREFIX}CHILDREN must be between 1 and 64, not {settings.children}")
-    for name in (f.name for f in fields(Settings) if f.name.endswith(("_days", "_bytes"))):
+    for name in (
+        f.name for f in fields(Settings) if f.name.endswith(("_days", "_bytes", "_rate", "_burst", "proxies"))
+    ):
         if getattr(settings, name) < 0:
             raise SettingsError(f"{PREFIX}{name.upper()} must not be negative")
+    for name in ("url", "own_url"):
+        address = getattr(settings, name)
+        if address and not re.match(r"https?://[^/]", address):
+            raise SettingsError(f"{PREFIX}{name.upper()} must begin with http:// or https://, not {address!r}")
     if bool(settings.admin_email) != bool(settings.admin_password):
         raise SettingsError(f"{PREFIX}ADMIN_EMAIL and {PREFIX}ADMIN_PASSWORD must be given together")
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):

@@ -127,11 +127,6 @@ class Platform:
             self._closing.pop()()
 
 
-def public_url(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    return (settings.url or f"http://{host}:{settings.port}").rstrip("/")
-
-
 def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     """Open the data folder and put everything together.
 
@@ -142,7 +137,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
     closing: list[Callable[[], None]] = []
     lock = lock_folder(settings.data)
     closing.append(lock.close)
-    url = public_url(settings)
+    url = settings.public_url
     database = Database(settings.data / "headrace.db", on_connect=[register_functions])
     closing.append(database.close)
     documents = SqliteDocuments(database)
@@ -200,7 +195,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
 
     stores = StoreService(documents=documents, clock=clock, notify=notify)
     components = Components(catalogue, documents, clock)
-    own_host = OutboundHttp((*settings.http_allow, "127.0.0.1", "localhost"), settings.http_max_bytes)
+    own_host = OutboundHttp((settings.local_host,), settings.http_max_bytes)
 
     payloads = Payloads(documents, files, clock)
     cancelled = Cancelled(documents, cache, clock)
@@ -220,10 +215,11 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         service_config=service_config,
         children=children,
         keys=keys,
-        call_api=api_caller(own_host, f"http://127.0.0.1:{settings.port}", users),
+        call_api=api_caller(own_host, settings.local_url, users),
         payloads=payloads,
         api_url=url,
         min_timeout_ms=round(settings.min_timeout * 1000),
+        output_bytes=settings.output_bytes,
         cancelled=cancelled,
     )
     components.tools = tools
@@ -234,6 +230,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         bus,
         Ledger(
             documents,
+            payloads,
             clock,
             metrics.repeats,
             lease_ms=round(settings.receive_timeout * 1000) + 60_000,
@@ -245,6 +242,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
         Failing(documents, clock, policy, payloads, log_contents=settings.log_data_messages),
         payloads,
         log_contents=settings.log_data_messages,
+        most_messages=settings.execution_messages,
     )
 
     def wanted(flow_id: str, run: int) -> bool:
@@ -347,6 +345,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Platform:
             clock=clock,
             plans=plans,
             log_index=log_index,
+            payloads=payloads,
             cancelled=cancelled,
             secrecy=secrecy,
         ),

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 PAGES = ("/app", "/backoffice", "/embed")
 """Address prefixes where a browser gets an HTML page instead of JSON."""
 
+RETRY_SECONDS = 5
+
 _TEXTS = {
     404: "there is nothing at this address",
     405: "this address does not take that method",
@@ -38,6 +40,12 @@ def error_body(status: int, message: str, details: list[Any] | None = None) -> d
     if details:
         body["details"] = details
     return body
+
+
+def retry_after(body: dict[str, Any]) -> str | None:
+    """When to ask again, in seconds, as far as an error body says so."""
+    told = next((d["retryAfter"] for d in body.get("details", ()) if isinstance(d, dict) and "retryAfter" in d), None)
+    return str(told or RETRY_SECONDS) if body["statusCode"] in (429, 503) else None
 
 
 def body_of(error: Exception, where: str) -> dict[str, Any]:
@@ -88,8 +96,8 @@ def _answer(body: dict[str, Any]) -> Response:
     response = Response(orjson.dumps(body), status, mimetype="application/json")
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
-        response.headers["Retry-After"] = "5"
+    if seconds := retry_after(body):
+        response.headers["Retry-After"] = seconds
     return response
 
 

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from engine.rules.webhook_settings import WebhookSettings
 from engine.services.webhooks import Door, WebhookRequest
 from webapp import webhook_answer
+from webapp.limits import Rate, caller_address
 from webapp.webhook_answer import ALLOWED, Answer
 from webapp.webhook_body import Body, Environ, parse, parse_query, read_body
 
@@ -32,6 +33,7 @@ _DEPTH = "HTTP_X_HEADRACE_DEPTH"
 _STATUS = {code: f"{code} {text}" for code, text in (
     (200, "OK"), (201, "Created"), (202, "Accepted"), (204, "No Content"), (400, "Bad Request"),
     (401, "Unauthorized"), (404, "Not Found"), (405, "Method Not Allowed"), (413, "Content Too Large"),
+    (429, "Too Many Requests"),
     (500, "Internal Server Error"), (503, "Service Unavailable"), (504, "Gateway Timeout"),
 )}  # fmt: skip
 _NOTHING: dict[str, Any] = {}
@@ -46,6 +48,10 @@ class Ingress:
         self._clock = platform.clock
         self._limit = platform.settings.webhook_bytes
         self._upload_limit = max(self._limit, platform.settings.webhook_upload_bytes)
+        rates = platform.settings
+        self._proxies = rates.proxies
+        self._per_flow = Rate(rates.webhook_rate, rates.webhook_burst, "calls to this flow")
+        self._per_address = Rate(rates.webhook_address_rate, rates.webhook_burst, "calls from your address")
         self._calls = {n: platform.metrics.webhooks.labels(status=f"{n}xx") for n in range(1, 6)}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -61,6 +67,8 @@ class Ingress:
         """(status, headers, body) of one call; never raises."""
         settings: WebhookSettings | None = None
         try:
+            if self._per_address.limits:
+                self._per_address.check(caller_address(environ, self._proxies))
             if environ["REQUEST_METHOD"] not in ALLOWED:
                 answer = webhook_answer.not_allowed()
             else:
@@ -81,6 +89,7 @@ class Ingress:
             return webhook_answer.options()
         if method == "HEAD":
             return webhook_answer.head()
+        self._per_flow.check(door.running.id)
         opened: list[IO[bytes]] = []
         try:
             answered = self._webhooks.enter(door, self._request(door.settings, environ, method, opened))
@@ -116,7 +125,7 @@ class Ingress:
             data=data,
             correlation_id=correlation if isinstance(correlation, str) and correlation else None,
             enqueue_only=bool(query) and query.pop("enqueueOnly", "") in ("true", "1"),
-            depth=_depth(environ.get(_DEPTH)),
+            depth=depth_of(environ),
             files=files,
             more=more,
         )
@@ -139,7 +148,9 @@ def _query(text: str) -> dict[str, Any]:
     return parse_query(text, "query")
 
 
-def _depth(text: str | None) -> int:
+def depth_of(environ: Environ) -> int:
+    """How many calls of flows this one is nested in, as the engine marks its own (engine.services.own_calls)."""
+    text = environ.get(_DEPTH)
     if not text or not (text.isascii() and text.isdecimal()):
         return 0
     return int(text[:6])

@@ -21,7 +21,7 @@ from engine.errors import BadRequest, Conflict, Forbidden, HeadraceError, Unauth
 from engine.ports import Doc
 from engine.rules.acl import Caller
 from webapp.current import EXTENSION, platform
-from webapp.limits import Attempts
+from webapp.limits import Attempts, caller_address, check_sign_ups
 
 T = TypeVar("T")
 
@@ -115,25 +115,31 @@ def known_caller() -> Caller | None:
 
 def authenticate(username: str, password: str) -> Doc:
     """The user document. Raises Forbidden (unknown user, wrong password), TooManyRequests after many failures."""
-    attempts = Attempts(platform().cache, "sign-in", username, request.remote_addr or "")
+    attempts = Attempts(platform().cache, "sign-in", username, _address())
     attempts.check()
     return _counted(attempts, (Forbidden,), lambda: platform().users.authenticate(username, password))
 
 
 def sign_up(fields: dict[str, Any], by: Caller | None = None) -> Doc:
-    """A new user document. Raises as `Users.create`, TooManyRequests after many failures."""
+    """A new user document. Raises as `Users.create`, TooManyRequests after many failures or sign-ups."""
     account = str(fields.get("username") or fields.get("email") or "")
-    attempts = Attempts(platform().cache, "sign-up", account, request.remote_addr or "")
+    attempts = Attempts(platform().cache, "sign-up", account, _address())
     attempts.check()
+    if by is None or not by.admin:
+        check_sign_ups(platform().cache, _address(), platform().settings.signup_rate)
     return _counted(attempts, (BadRequest, Conflict, Forbidden), lambda: platform().users.create(fields, by=by))
 
 
 def new_password(old: str, new: str) -> None:
     """Change the caller's password. Raises BadRequest, TooManyRequests after many failures."""
     who = caller()
-    attempts = Attempts(platform().cache, "password", who.user_id, request.remote_addr or "")
+    attempts = Attempts(platform().cache, "password", who.user_id, _address())
     attempts.check()
     _counted(attempts, (BadRequest,), lambda: platform().users.change_password(who.user_id, old, new))
+
+
+def _address() -> str:
+    return caller_address(request.environ, platform().settings.proxies)
 
 
 def _counted(attempts: Attempts, failures: tuple[type[HeadraceError], ...], work: Callable[[], T]) -> T:

@@ -25,7 +25,7 @@ import orjson
 
 from engine.errors import Unavailable
 from engine.model.log import LogQuery
-from engine.ports import Cache, Clock, Doc, LogIndex
+from engine.ports import NOTICES_LOST, Cache, Clock, Doc, LogIndex
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ class StreamHub:
             self._unsubscribe = [
                 self._cache.subscribe("logs", self._logs_indexed),
                 self._cache.subscribe("flow-changed", lambda flow_id: self._mark(f"flow:{flow_id}")),
+                self._cache.subscribe(NOTICES_LOST, self._mark_all),
             ]
             threading.Thread(target=self._run, name="streams", daemon=True).start()
 
@@ -135,6 +136,11 @@ class StreamHub:
             if topic in self._streams:
                 self._dirty[topic] = None
                 self._wake.set()
+
+    def _mark_all(self, _text: str) -> None:
+        with self._lock:
+            self._dirty.update(dict.fromkeys(self._streams))
+            self._wake.set()
 
     def _run(self) -> None:
         while not self._closed.is_set():

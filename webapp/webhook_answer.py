@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from engine.errors import HeadraceError, Unavailable
+from engine.errors import HeadraceError
 from engine.rules.webhook_settings import ANY_ORIGIN, WebhookSettings
 from engine.services.outcome import Reply, not_json
-from webapp.errors import body_of
+from webapp.errors import body_of, retry_after
 
 Header = tuple[str, str]
 Answer = tuple[int, list[Header], bytes]
@@ -23,7 +23,6 @@ Answer = tuple[int, list[Header], bytes]
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 ALLOWED = (*METHODS, "HEAD", "OPTIONS")
 CORRELATION_HEADER = "X-Headrace-Correlation-Id"
-RETRY_SECONDS = "5"
 PREFLIGHT_SECONDS = "600"
 
 _JSON = "application/json"
@@ -78,8 +77,8 @@ def refused(error: Exception, where: str, challenge: str = "") -> Answer:
         found = next((d["correlationId"] for d in error.details if isinstance(d, dict) and "correlationId" in d), None)
         if found:
             headers.append((CORRELATION_HEADER, found))
-        if isinstance(error, Unavailable):
-            headers.append(("Retry-After", RETRY_SECONDS))
+    if seconds := retry_after(content):
+        headers.append(("Retry-After", seconds))
     if status == 401 and challenge:
         headers.append(("WWW-Authenticate", challenge))
     return status, headers, body

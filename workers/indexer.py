@@ -10,6 +10,7 @@ import orjson
 from engine.errors import HeadraceError
 from engine.model.execution import ACCOUNTING
 from engine.ports import Bus, Cache, LogBatch, LogIndex
+from engine.services.deleted import Deleted
 from engine.services.health import Metrics
 from engine.services.waiting import Waiting
 
@@ -24,12 +25,15 @@ CHANNEL = "logs"
 
 
 class Indexer:
-    def __init__(self, bus: Bus, index: LogIndex, cache: Cache, metrics: Metrics, waiting: Waiting) -> None:
+    def __init__(
+        self, bus: Bus, index: LogIndex, cache: Cache, metrics: Metrics, waiting: Waiting, deleted: Deleted
+    ) -> None:
         self._bus = bus
         self._index = index
         self._cache = cache
         self._metrics = metrics
         self._waiting = waiting
+        self._deleted = deleted
         self._stopping = threading.Event()
         self.trouble: str | None = None
         """Why records wait in the queue, if they do."""
@@ -64,12 +68,15 @@ class Indexer:
                     return  # the records stay in the queue
 
     def _move(self, batch: LogBatch) -> None:
-        self._index.append(batch.records)
-        self._waiting.note(batch.records)
+        records = self._deleted.without(batch.records)
+        self._index.append(records)
+        if gone := self._deleted.among(records):
+            self._index.delete(flow_ids=gone)  # deleted while this was being appended
+        self._waiting.note(records)
         self._bus.logs_done(batch)
-        self._metrics.indexed.inc(len(batch.records))
+        self._metrics.indexed.inc(len(records))
         counts: dict[str, list[str]] = {}
-        for record in batch.records:
+        for record in records:
             if record["type"] in ACCOUNTING:
                 continue
             counts.setdefault(record["flowId"], []).append(record["id"])

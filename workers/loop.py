@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterable
 
+from engine.services.deleted import Deleted
 from engine.services.waiting import Waiting
 from engine.wiring import Platform
 from workers.housekeeping import Housekeeper
@@ -40,7 +41,9 @@ class Workers:
         )
         self._timers = TimerWorker(p.timers, p.lifecycle.resume)
         self._housekeeper = Housekeeper(p.housekeeping.pieces)
-        self._indexer = Indexer(p.bus, p.log_index, p.cache, p.metrics, Waiting(p.documents, p.log_index, p.clock))
+        waiting = Waiting(p.documents, p.log_index, p.clock)
+        deleted = Deleted(p.documents, p.cache, p.clock)
+        self._indexer = Indexer(p.bus, p.log_index, p.cache, p.metrics, waiting, deleted)
 
     def start(self) -> None:
         if "steps" in self.roles:

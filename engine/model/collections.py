@@ -53,9 +53,13 @@ COLLECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "continuity": (("flowId",), ("expires",), ("correlationId",)),
     # _id = "<flowId>:<correlationId>", flowId, correlationId, by (username), created: no step of them begins
     "cancelled": (("flowId",), ("created",)),
+    # _id = flow id, created: flows deleted lately, of which no more log records are to be kept
+    "deleted_flows": (("created",),),
     # _id = hash of a call's key, flowId, correlationId, created, expires, open (1 until there is an answer) or
     # reply{status, body, headers}: what a repetition of a webhook call is answered
     "webhook_keys": (("flowId",), ("expires",), ("open",)),
+    # _id = correlation id, reply{status, body, headers}, expires: answers given while the Cache was away
+    "replies": (("expires",),),
     # _id = key, value: set through the API or kept by the product itself
     "config": (),
     # _id = serviceId "vendor:service", further keys as given by the administrator

@@ -24,6 +24,12 @@ ROOM = 16
 REPLAY_OF = "replayOf"
 """Key in `extra`: the correlation id of the execution that is played again. All of an execution's messages have it."""
 
+CALL = "call"
+"""Key in `extra`: the id of the message by which a call came back to an execution under way, in all it causes."""
+
+ANSWERED = "answered"
+"""Key in `extra`: a step on the way to this message has answered the call."""
+
 Kind = Literal["port", "webhook", "timeout", "signal", "tick", "start"]
 Scope = dict[str, dict[str, Any]]
 """Ancestor outputs a later step can still read: {component id: {out port: content}}."""
@@ -58,10 +64,20 @@ class Message:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+_INHERITED = (REPLAY_OF, CALL, ANSWERED)
+
+
 def inherited(message: Message) -> dict[str, Any]:
     """What of `extra` goes on to the messages it causes."""
     extra = message.extra
-    return {REPLAY_OF: extra[REPLAY_OF]} if extra and REPLAY_OF in extra else {}
+    return {key: extra[key] for key in _INHERITED if key in extra} if extra else {}
+
+
+def call_of(message: Message) -> str:
+    """Which of an execution's calls caused it: the id of the call's message."""
+    extra = message.extra
+    call: str = extra.get(CALL, message.correlation_id) if extra else message.correlation_id
+    return call
 
 
 def encode(message: Message) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.model.execution import ExecutionRow
 from engine.model.message import REPLAY_OF, Message, new_id
 from engine.ports import Doc
 from engine.services.outcome import Outcome
@@ -61,7 +60,7 @@ def accounting(
     return record
 
 
-def of_delivery(first: Message, outcome: Outcome, now: int, *, steps: int, consumed: int) -> list[Doc]:
+def of_delivery(first: Message, outcome: Outcome, now: int, *, consumed: int) -> list[Doc]:
     """The record of one delivery; none for a poll that found nothing, which is no execution.
 
     Ticks are not counted when they are published, so they do not count as consumed either.
@@ -76,7 +75,7 @@ def of_delivery(first: Message, outcome: Outcome, now: int, *, steps: int, consu
             outcome.put_back or ("d" if consumed else "r"),
             now,
             delta=len(outcome.publishes) - consumed,
-            steps=steps,
+            steps=outcome.steps,
             failures=outcome.failures,
             waits=outcome.waits,
             unprocessed=outcome.given_up,
@@ -85,16 +84,16 @@ def of_delivery(first: Message, outcome: Outcome, now: int, *, steps: int, consu
     ]
 
 
-def cancelled(row: ExecutionRow, now: int, reason: str) -> Doc:
+def cancelled(flow_id: str, correlation_id: str, run: int, revision: int, now: int, reason: str) -> Doc:
     """Ends an execution that is still open."""
     return {
-        "id": f"{row.flow_id}.{row.correlation_id}.{row.run}.c",
+        "id": f"{flow_id}.{correlation_id}.{run}.c",
         "created": now,
         "type": "delivery",
-        "flowId": row.flow_id,
-        "correlationId": row.correlation_id,
-        "run": row.run,
-        "revision": row.revision,
+        "flowId": flow_id,
+        "correlationId": correlation_id,
+        "run": run,
+        "revision": revision,
         "delta": 0,
         "steps": 0,
         "cancelled": reason,

@@ -132,20 +132,25 @@ class Accounts:
     # -- bindings
 
     def bind(self, user_id: str, component_id: str, account_id: str) -> None:
-        """Let a saved step use an account.
+        """Let a saved step use an account, in each of the user's flows that has it.
 
         Raises NotFound (account; component in none of the user's flows), BadRequest (the step needs
         another service's account).
         """
         account = self._owned(user_id, account_id)
-        flow = self._flow_of(user_id, component_id)
-        wanted = self._service_of(flow["flow"][component_id])
-        if wanted is not None and wanted != account["service"]:
-            raise BadRequest(f"this step needs an account of {wanted}, not of {account['service']}")
-        self._bind(flow["_id"], component_id, account_id, [Where(f"flow.{component_id}", "exists", True)])
+        flows = self._flows_with(user_id, component_id)
+        wrong = {flow["_id"]: misfit(self._service_of(flow["flow"][component_id]), account) for flow in flows}
+        fitting = [flow_id for flow_id, reason in wrong.items() if reason is None]
+        if not fitting:
+            raise BadRequest(str(next(iter(wrong.values()))))
+        there = [Where(f"flow.{component_id}", "exists", True)]
+        done = [self._bind(flow_id, component_id, account_id, there) for flow_id in fitting]
+        if not any(done):
+            raise NotFound(NO_COMPONENT)
 
     def unbind(self, user_id: str, component_id: str) -> None:
-        self._bind(self._flow_of(user_id, component_id)["_id"], component_id, None, [])
+        for flow in self._flows_with(user_id, component_id):
+            self._bind(flow["_id"], component_id, None, [])
 
     def of_flow(self, flow: Mapping[str, Any]) -> dict[str, str | None]:
         """{component id: account id or None} of each step of a flow record that needs or has an account."""
@@ -211,30 +216,37 @@ class Accounts:
         same = Query(where=(*where, Where("displayName", "eq", display_name)), limit=1)
         return next(iter(self._documents.find("accounts", same)), None)
 
-    def _flow_of(self, user_id: str, component_id: str) -> Doc:
+    def _flows_with(self, user_id: str, component_id: str) -> list[Doc]:
+        """At least one: component ids are chosen by clients, so several flows may have the same."""
         if not component_id or "." in component_id:
             raise NotFound(NO_COMPONENT)
         mine = (Where("userId", "eq", user_id), Where(f"flow.{component_id}", "exists", True))
-        found = self._documents.find("flows", Query(where=mine, limit=1))
+        found = self._documents.find("flows", Query(where=mine))
         if not found:
             raise NotFound(NO_COMPONENT)
-        return found[0]
+        return found
 
     def _flows_using(self, user_id: str, account_id: str) -> list[Doc]:
         query = Query(where=(Where("userId", "eq", user_id),), include=("name", "stage", "accounts"))
         return [flow for flow in self._documents.find("flows", query) if _bound(flow, account_id)]
 
-    def _bind(self, flow_id: str, component_id: str, account_id: str | None, expect: list[Where]) -> None:
+    def _bind(self, flow_id: str, component_id: str, account_id: str | None, expect: list[Where]) -> bool:
         done = self._documents.update("flows", flow_id, {f"accounts.{component_id}": account_id}, expect)
-        if not done and account_id is not None:
-            raise NotFound(NO_COMPONENT)
         self._cache.publish("flow-changed", flow_id)
+        return done
 
     def _owned(self, user_id: str, account_id: str) -> Doc:
         doc = self._documents.get("accounts", account_id)
         if doc is None or doc["userId"] != user_id:
             raise NotFound(f"there is no account {account_id!r}; see GET /accounts")
         return doc
+
+
+def misfit(wanted: str | None, account: Mapping[str, Any]) -> str | None:
+    """Why a step that needs an account of the service `wanted`, or of none, cannot use this one."""
+    if wanted in (None, account["service"]):
+        return None
+    return f"this step needs an account of {wanted}, not of {account['service']}"
 
 
 def _bound(flow: Doc, account_id: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.ports import Cache, Clock, Documents, Query, Where, Write
+from engine.ports import NOTICES_LOST, Cache, Clock, Doc, Documents, Query, Where
 
 COLLECTION = "cancelled"
 CHANNEL = "execution-cancelled"
@@ -21,13 +21,14 @@ class Cancelled:
         self._documents = documents
         self._clock = clock
         self._keys: set[Key] = set()
-        self.load()
         cache.subscribe(CHANNEL, self._announced)
+        cache.subscribe(NOTICES_LOST, self.load)
+        self.load()
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 
-    def load(self) -> None:
+    def load(self, _text: str = "") -> None:
         """Forget those of flows that stopped or are gone; called now and then."""
         self._documents.delete_many(COLLECTION, (Where("created", "lt", self._clock.now() - KEPT_MS),))
         found = self._documents.find(COLLECTION, Query(include=("flowId", "correlationId")))
@@ -37,8 +38,8 @@ class Cancelled:
         flow_id, _, correlation_id = text.partition(" ")
         self._keys = {*self._keys, (flow_id, correlation_id)}
 
-    def write(self, flow_id: str, correlation_id: str, by: str) -> Write:
-        """What makes it last."""
-        key = f"{flow_id}:{correlation_id}"
-        doc = {"flowId": flow_id, "correlationId": correlation_id, "by": by, "created": self._clock.now()}
-        return Write(COLLECTION, key, {"_id": key, **doc})
+
+def marked(flow_id: str, correlation_id: str, by: str, now: int) -> Doc:
+    """The document that makes it last."""
+    key = f"{flow_id}:{correlation_id}"
+    return {"_id": key, "flowId": flow_id, "correlationId": correlation_id, "by": by, "created": now}

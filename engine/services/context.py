@@ -5,16 +5,15 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from engine.compiler import Step
-from engine.errors import NotFound, StepError
-from engine.model.file import FileRecord
+from engine.errors import StepError, Unavailable
 from engine.model.flow import Descriptor, read_descriptor
 from engine.model.log import LogQuery
 from engine.model.message import Message, content_json, derived_id, first_id, inherited
@@ -26,21 +25,30 @@ from engine.services.gather import DocumentGather
 from engine.services.locking import LOCK_UNTIL, extend, take
 from engine.services.outcome import CallResult, Emission, Reply
 from engine.services.own_calls import MarkedHttp
+from engine.services.payloads import REFS
 from engine.services.plans import RunningFlow
+from engine.services.records import as_text, not_sent
 from engine.services.state_view import OwnedState, TickState, component_owner, flow_owner
+from engine.services.step_files import StepFiles
 from engine.services.timers import timer
-from engine.services.windows import WINDOW, Windows
+from engine.services.windows import WINDOW, WINDOW_BYTES, Windows
 
 if TYPE_CHECKING:
     from engine.services.toolbox import Toolbox
 
 CONTINUITY_DAYS = 100
 
+OUTPUTS = 4
+"""How many times the largest output a call may send in all, unless it is made again after a crash."""
+
+REPLY_BYTES = 10 * 1024 * 1024
+"""Largest answer to a webhook call: it is kept for a while, with others like it."""
+
 FOREVER = 1_000_000
 """A call back may come or not: its execution is never taken for ended."""
 
 
-class StepContext:
+class StepContext(StepFiles):
     """Cheap to make: what few components use is computed when asked for."""
 
     def __init__(
@@ -157,6 +165,7 @@ class StepContext:
         except TypeError as error:
             message = f"{self.component_type} emitted something that is not JSON on port {port!r}: {error}"
             raise StepError(message, code="NOT_JSON", retryable=False) from error
+        self._check_size(len(encoded), port)
         if self._step.external or not self._step.trusted:
             content = orjson.loads(encoded)  # plain JSON for the ledger, and nothing a connector may still change
         replaced = {cid: dict(ports) for cid, ports in scope.items()} if scope is not None else None
@@ -164,9 +173,26 @@ class StepContext:
         result.sent += 1
         if self._windows is not None and result.sent <= self._windows.skip:
             return  # made durable before the process died
+        if self._windows is not None and result.emissions and result.size + len(encoded) > WINDOW_BYTES:
+            result.sent -= 1
+            self._windows.flush(result)
+            result.sent += 1
+        result.size += len(encoded)
         result.emissions.append(Emission(port, content, encoded.decode(), replaced))
         if self._windows is not None and len(result.emissions) >= WINDOW:
             self._windows.flush(result)
+
+    def _check_size(self, size: int, port: str) -> None:
+        """Of one output, and of all outputs of a call that is not made again, which are therefore kept together."""
+        most = self._tools.output_bytes
+        what = ""
+        if size > most:
+            what = f"{size} bytes on port {port!r}; an output may have at most {most}"
+        elif self._windows is None and self.result.size + size > OUTPUTS * most:
+            what = f"more than {OUTPUTS * most} bytes in one call"
+        if what:
+            text = f"{self.component_type} emitted {what} (HEADRACE_OUTPUT_BYTES): save it as a file and send its id"
+            raise StepError(text, code="OUTPUT_TOO_LARGE", retryable=False)
 
     def send_array(self, items: Iterable[Any], port: str) -> None:
         for item in items:
@@ -177,7 +203,13 @@ class StepContext:
             raise StepError(
                 f"a response needs a status between 100 and 599, not {status!r}", code="BAD_STATUS", retryable=False
             )
-        if self.result.reply is None:
+        size = len(body) if isinstance(body, str) else len(as_text(body)) if body else 0
+        if size > REPLY_BYTES:
+            text = f"an answer may have at most {REPLY_BYTES} bytes, not {size}: answer with the address of a file"
+            raise StepError(text, code="ANSWER_TOO_LARGE", retryable=False)
+        if self.result.reply is not None:
+            self.log(not_sent(self._step, status), level="warning")
+        else:
             self.result.reply = Reply(status, body, {str(k): str(v) for k, v in (headers or {}).items()})
 
     def log(self, content: Any, *, level: str = "info") -> None:
@@ -234,56 +266,6 @@ class StepContext:
             self._random = random.Random(self.message_id)  # noqa: S311 - repeatable on purpose
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
-    # -- files
-
-    def save_file(
-        self, filename: str, content: bytes | IO[bytes] | Iterable[bytes], content_type: str | None = None
-    ) -> FileRecord:
-        return self._tools.files.save(
-            filename,
-            content,
-            content_type=content_type or "application/octet-stream",
-            metadata={"userId": self.user_id, "originFlowId": self.flow_id},
-            file_id=derived_id(self.message_id, "file", self._operation()),
-            created=self._tools.clock.now(),
-        )
-
-    def _own_file(self, file_id: str) -> FileRecord:
-        record = self._tools.files.info(file_id)
-        if record.metadata.get("userId") != self.user_id:
-            raise NotFound(f"there is no file {file_id}", code="ENOENT")
-        return record
-
-    def replace_file(self, file_id: str, content: bytes | IO[bytes] | Iterable[bytes]) -> FileRecord:
-        self._own_file(file_id)
-        self._touched = True
-        return self._tools.files.replace(file_id, content)
-
-    def append_file(self, file_id: str, content: bytes) -> FileRecord:
-        self._own_file(file_id)
-        self._touched = True
-        return self._tools.files.append(file_id, content)
-
-    def file_info(self, file_id: str) -> FileRecord:
-        return self._own_file(file_id)
-
-    def open_file(self, file_id: str) -> IO[bytes]:
-        self._own_file(file_id)
-        return self._tools.files.open(file_id)
-
-    def load_file(self, file_id: str) -> bytes:
-        with self.open_file(file_id) as stream:
-            return stream.read()
-
-    def remove_file(self, file_id: str) -> dict[str, Any]:
-        self._own_file(file_id)
-        self._tools.files.delete(file_id)
-        return {"fileId": file_id}
-
-    def archive_file(self, file_id: str) -> FileRecord:
-        record = self._own_file(file_id)
-        return self._tools.files.update_metadata(file_id, {**record.metadata, "archived": True})
-
     # -- coordination
 
     @contextmanager
@@ -306,10 +288,14 @@ class StepContext:
         return DocumentGather(tools.documents, tools.state, self.flow_id, group, self._operation, now, self._again)
 
     def cache_get(self, key: str) -> Any:
-        return self._tools.cache.get(f"static:{key}")
+        try:
+            return self._tools.cache.get(f"static:{key}")
+        except Unavailable:
+            return None
 
     def cache_set(self, key: str, value: Any, ttl_ms: int) -> None:
-        self._tools.cache.set(f"static:{key}", value, ttl_ms / 1000)
+        with suppress(Unavailable):
+            self._tools.cache.set(f"static:{key}", value, ttl_ms / 1000)
 
     # -- the rest of the platform
 
@@ -328,9 +314,10 @@ class StepContext:
         now = self._tools.clock.now()
         expires = self._max_wait or now + round(timedelta(days=CONTINUITY_DAYS).total_seconds() * 1000)
         key = f"{self.flow_id}:{self.correlation_id}:{self.component_id}"
+        light = self._tools.payloads.detach(self._message)
         doc = {
-            "_id": key, "flowId": self.flow_id, "correlationId": self.correlation_id, "scope": self._message.scope,
-            "expires": expires,
+            "_id": key, "flowId": self.flow_id, "correlationId": self.correlation_id, "scope": light.scope,
+            "payloads": light.extra.get(REFS, {}).get("scope", []), "expires": expires,
         }  # fmt: skip
         # stored at once: the party told of the URL may call before this message is settled
         self._tools.documents.put("continuity", doc)
@@ -349,7 +336,7 @@ class StepContext:
         self, path: str, *, method: str = "GET", body: Any = None, query: Mapping[str, Any] | None = None
     ) -> Any:
         self._touched = True
-        return self._tools.call_api(self.user_id, path, method, body, query)
+        return self._tools.call_api(self.user_id, path, method, body, query, self._message.depth)
 
     def run_log(self, *, query: str = "", size: int = 100, search_after: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         sort = (("gridTimestamp", 1), ("_id", 1))

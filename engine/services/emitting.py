@@ -8,6 +8,7 @@ from dataclasses import replace
 from engine.compiler import Plan, Step, trim
 from engine.model.message import Message, derived_id, inherited
 from engine.ports import Doc
+from engine.sdk import Component
 from engine.services.outcome import Emission
 from engine.services.payloads import Payloads
 from engine.services.records import record
@@ -103,3 +104,8 @@ def signals(message: Message, content: object, n: int, now: int, listeners: Sequ
         )
         for cid in listeners
     ]
+
+
+def listeners(plan: Plan) -> list[str]:
+    """Ids of the components that a signal reaches."""
+    return [cid for cid, step in plan.steps.items() if type(step.behaviour).signal is not Component.signal]

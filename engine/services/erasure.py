@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from engine.errors import BadRequest, NotFound
+from engine.errors import BadRequest, NotFound, Unavailable
 from engine.model.message import new_id
 from engine.ports import Cache, Documents, Files, Query, Where
 from engine.rules.acl import Caller
 from engine.services.flows import Flows
+
+log = logging.getLogger(__name__)
 
 OWNED = ("accounts", "stores", "store_entries", "unprocessed", "listeners")
 KEPT_FOR = 24 * 3600.0
@@ -41,7 +44,11 @@ class Erasure:
         self._documents.delete("users", user_id)
         ticket = new_id()
         steps = len(flows) + len(OWNED) + 2
-        self._cache.set(_key(ticket), {"status": "completed", "stepsDone": steps, "stepsTotal": steps}, KEPT_FOR)
+        done = {"status": "completed", "stepsDone": steps, "stepsTotal": steps}
+        try:
+            self._cache.set(_key(ticket), done, KEPT_FOR)
+        except Unavailable as error:  # it is done all the same
+            log.warning("a deletion is not remembered: %s", error, extra={"action": "erasure_forgotten"})
         return ticket
 
     def status(self, ticket: str) -> dict[str, Any]:

@@ -7,28 +7,32 @@ Steps without outside effects run on at once; at most one external step runs per
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from engine.compiler import Plan, Step
-from engine.errors import BadRequest, NotFound, StepError, ValidationFailed
-from engine.model.message import Message, content_json, derived_id
-from engine.ports import Bus, Doc, Settlement, Write
-from engine.rules.coerce import fit
-from engine.sdk import Component, Incoming
+from engine.errors import BadRequest, NotFound, StepError, Unavailable
+from engine.model.execution import ExecutionRow
+from engine.model.message import ANSWERED, Message, derived_id
+from engine.ports import Bus, Settlement, Write
+from engine.sdk import Incoming
+from engine.services import hooks
 from engine.services.accounting import accounting, of_delivery
-from engine.services.context import StepContext
-from engine.services.emitting import children, records_of, signals, trimmed
-from engine.services.failing import CANCELLED, GONE, Failing
+from engine.services.cancelling import Cancelling
+from engine.services.context import FOREVER, StepContext
+from engine.services.emitting import children, listeners, records_of, signals, trimmed
+from engine.services.failing import CANCELLED, GONE, Failing, keeps_more
 from engine.services.fire_patterns import Assembler
+from engine.services.guard import MOST, MessageGuard
+from engine.services.incoming import incoming
 from engine.services.ledger import Ledger
 from engine.services.locking import LOCK_UNTIL, LockBusy
 from engine.services.outcome import CallResult, Emission, Outcome
 from engine.services.payloads import Payloads
 from engine.services.plans import Plans, RunningFlow
-from engine.services.quotas import Quotas
-from engine.services.records import as_text, describe, record
+from engine.services.quotas import QUOTA_UNTIL, QuotaBusy, Quotas
+from engine.services.records import as_text, describe, not_sent, record
+from engine.services.replies import expect
 from engine.services.timers import STOPPED, timer
 from engine.services.toolbox import Toolbox
 from engine.services.windows import WINDOW, Windows, position
@@ -42,7 +46,7 @@ HOLD_MS = 100
 
 
 class Execution:
-    """Shared by all threads; holds no state of its own."""
+    """Shared by all threads; holds no state of its own. `most_messages` is what one execution may cause."""
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Execution:
         payloads: Payloads,
         *,
         log_contents: bool = True,
+        most_messages: int = MOST,
     ) -> None:
         self._tools = tools
         self._plans = plans
@@ -66,6 +71,8 @@ class Execution:
         self._failing = failing
         self.payloads = payloads
         self._log_contents = log_contents
+        cancelling = Cancelling(tools.documents, bus, tools.cache, tools.clock)
+        self.guard = MessageGuard(cancelling, tools.cache, tools.log_index, tools.cancelled, most_messages)
 
     def is_external(self, message: Message) -> bool:
         """Whether the message's own step calls the outside world, so that it needs a thread of the pool."""
@@ -75,41 +82,50 @@ class Execution:
         step = self._plans.plan(running, message.revision).steps.get(message.component_id)
         return step is not None and (step.external or not step.trusted)
 
-    def run(self, first: Message, *, external: int, consumed: int = 1, again: bool = False) -> Outcome:
+    def run(
+        self,
+        first: Message,
+        *,
+        external: int,
+        consumed: int = 1,
+        again: bool = False,
+        over: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
         """Execute `first`, whatever it is, and what may run on: at most `external` (0 or 1) external steps in all.
 
         `consumed` is 0 for a message that was never published. `again`: the message was delivered before
-        to a process that died, so parts of its work may be durable.
+        to a process that died, so parts of its work may be durable. `over` tells that the delivery was given up
+        meanwhile: nothing more of it is to happen, what is returned then is of no use.
         """
-        outcome = Outcome()
-        steps = 0
+        outcome = Outcome(over=over, here=not consumed)
         try:
             first = self.payloads.attach(first)
             agenda = deque([first])
         except NotFound as error:
             self._failing.discard(first, outcome, describe(error))
             agenda = deque()
-        while agenda:
+        while agenda and not over():
             message = agenda.popleft()
             found = self._place(message, outcome)
             if found is None:
                 continue
             running, plan, step = found
-            if message is not first and ((step.external and external == 0) or steps >= RUN_ON):
+            if message is not first and ((step.external and external == 0) or outcome.steps >= RUN_ON):
                 outcome.publishes.append(trimmed(plan, message, self.payloads))
                 continue
             external -= step.external
-            steps += 1
             self._step(running, plan, step, message, outcome, agenda, again or message.attempt > 0)
-        outcome.logs.extend(self._account(first, outcome, steps, consumed))
+        outcome.logs.extend(of_delivery(first, outcome, self._tools.clock.now(), consumed=consumed))
         if consumed and outcome.reply is not None:
             self._tools.keys.keep(first, outcome)
+        if consumed or not outcome.ended:  # what has ended where it arrived goes on nowhere
+            self.guard.count(first, outcome.made)
         return outcome
 
     def _place(self, message: Message, outcome: Outcome) -> tuple[RunningFlow, Plan, Step] | None:
         """Where a message runs; None when it does not run now, which the outcome then says."""
         if (message.flow_id, message.correlation_id) in self._tools.cancelled:
-            self._failing.discard(message, outcome, CANCELLED)
+            self._failing.discard(message, outcome, CANCELLED, keep=self._keeps(message))
             return None
         try:
             running = self._plans.running(message.flow_id)
@@ -129,8 +145,12 @@ class Execution:
             return None
         return running, plan, step
 
-    def _account(self, first: Message, outcome: Outcome, steps: int, consumed: int) -> list[Doc]:
-        return of_delivery(first, outcome, self._tools.clock.now(), steps=steps, consumed=consumed)
+    def _keeps(self, message: Message) -> bool:
+        """Whether one more message of a cancelled execution is kept: it may have left millions of them."""
+        try:
+            return keeps_more(self._tools.cache, message)
+        except Unavailable:
+            return True
 
     def _step(
         self,
@@ -144,36 +164,55 @@ class Execution:
     ) -> None:
         now = self._tools.clock.now()
         inputs: Mapping[str, Incoming] = {}
-        slots = self._quotas.acquire(step, message, running)
-        if slots is None:
-            self._put_back(message, outcome, self._quotas.pause_ms)
+        outcome.steps += 1
+        try:
+            slots = self._quotas.acquire(step, message, running, now)
+        except QuotaBusy as busy:
+            self._wait(message, outcome, {QUOTA_UNTIL: busy.until} if busy.until is not None else {})
+            return
+        except Unavailable:
+            raise  # nothing has happened yet: the message waits until the Cache is back
+        except BaseException as error:  # noqa: BLE001 - rules are a connector's code
+            self._failed(running, plan, step, message, error, inputs, outcome, agenda)
             return
         try:
             frame = Frame(message.scope, running.variables, message.id, now, step.id)
-            inputs = self._incoming(step, message, frame)
+            inputs = incoming(self._assembler, step, message, frame)
             if not inputs and message.kind == "port":
                 return  # waits for the other messages of its fire pattern
             if message.kind == "port":
                 text = as_text(next(iter(inputs.values())).content) if self._log_contents else ""
                 outcome.logs.append(entered := record(message, step, 0, now, text, "in", message.port))
-            windows = self._windows(plan, step, message, now, again)
+            windows = self._windows(plan, step, message, now, again, outcome)
             result = self._call(running, step, message, inputs, frame, windows, again)
             if message.kind == "port" and (took := self._tools.clock.now() - now):
                 entered["duration"] = took
         except LockBusy as busy:
-            waiting = replace(message, extra={**message.extra, LOCK_UNTIL: busy.until})
-            self._put_back(waiting, outcome, HOLD_MS)
+            self._wait(message, outcome, {LOCK_UNTIL: busy.until})
         # whatever a connector raises ends in the log, never in the worker: sys.exit() too
         except BaseException as error:  # noqa: BLE001
-            emission = self._failing.failed(running, step, message, error, inputs, outcome)
-            if emission is not None:
-                self._emit(plan, step, message, [emission], 0, outcome, agenda, alone=True)
+            self._failed(running, plan, step, message, error, inputs, outcome, agenda)
         else:
             self._finish(running, plan, step, message, result, windows, outcome, agenda)
         finally:
             self._quotas.release(slots)
             if step.external:
                 outcome.writes.extend(self._ledger.settled(message))
+
+    def _failed(
+        self,
+        running: RunningFlow,
+        plan: Plan,
+        step: Step,
+        message: Message,
+        error: BaseException,
+        inputs: Mapping[str, Incoming],
+        outcome: Outcome,
+        agenda: deque[Message],
+    ) -> None:
+        emission = self._failing.failed(running, step, message, error, inputs, outcome)
+        if emission is not None:
+            self._emit(plan, step, message, [emission], 0, outcome, agenda, alone=True)
 
     def _call(
         self,
@@ -199,51 +238,38 @@ class Execution:
         if step.disabled:
             self._pass_through(step, inputs, context)
         else:
-            _HOOKS[message.kind](step.behaviour, context)
+            hooks.call(message, step.behaviour, context)
         if not step.trusted:
-            _check(step, context.result)
+            hooks.check(step, context.result)
         if outside:
             self._ledger.done(message, context.result)
         return context.result
 
-    def _windows(self, plan: Plan, step: Step, message: Message, now: int, again: bool) -> Windows:
+    def _windows(self, plan: Plan, step: Step, message: Message, now: int, again: bool, outcome: Outcome) -> Windows:
         skip = position(self._tools.documents, message.id) if again else 0
 
         def settle(emissions: list[Emission], first: int, place: Write) -> None:
+            self._refuse_late(message, outcome)
             large = [write for emission in emissions for write in self.payloads.keep(emission, message.flow_id)]
             sent = children(plan, step, message, emissions, first, now, alone=False)
             logs = records_of(message, step, emissions, first, now, self.payloads, contents=self._log_contents)
             logs.append(accounting(message, f"w{first}", now, delta=len(sent)))
             publishes = [trimmed(plan, m, self.payloads) for m in sent]
-            self._bus.settle(None, Settlement(publishes, logs, [place, *large])).result()
+            if sent:
+                outcome.windowed += len(sent)
+                expect(self._tools.cache, message, len(sent), here=outcome.here)
+            self._bus.settle(None, Settlement(publishes, logs, large, last=[place])).result()
+            self.guard.count(message, len(sent))
 
         return Windows(skip, settle, message.id, message.flow_id, now)
 
-    def _incoming(self, step: Step, message: Message, frame: Frame) -> Mapping[str, Incoming]:
-        if message.kind != "port":
-            if message.kind in ("webhook", "timeout"):
-                return {message.kind: _arrived(message, message.content)}
-            return {}
-        if step.manifest.fire_patterns:
-            return self._assembler.add(step, message, self._content(step, message, frame))
-        return {message.port: _arrived(message, self._content(step, message, frame))}
-
-    def _content(self, step: Step, message: Message, frame: Frame) -> Any:
-        """The mapped and checked content of one message (engine.md §5 "Life of a message")."""
-        mapping = step.inputs.get((message.port, message.sender_id or "", message.sender_port or ""))
-        content = mapping.evaluate(frame) if mapping is not None else message.content
-        check = step.validators.get(message.port)
-        if check is not None and not check.is_valid(content):
-            port = step.manifest.in_port(message.port)
-            content = fit(content, port.schema if port else None)
-            wrong = [
-                {"path": ".".join(map(str, e.instance_path)), "message": e.message} for e in check.iter_errors(content)
-            ]
-            if wrong:
-                place = f"{wrong[0]['path']}: " if wrong[0]["path"] else ""
-                text = f"Validation error on ports: {message.port} ({place}{wrong[0]['message']})"
-                raise ValidationFailed(text, details=wrong)
-        return content
+    def _refuse_late(self, message: Message, outcome: Outcome) -> None:
+        """Raises StepError when nothing may come of the call any more."""
+        if outcome.over():
+            raise StepError("the step was given up", code="GIVEN_UP", retryable=False)
+        if (message.flow_id, message.correlation_id) in self._tools.cancelled:
+            text = "the execution was cancelled while the step was sending"
+            raise StepError(text, code=str(CANCELLED["code"]), retryable=False)
 
     def _pass_through(self, step: Step, inputs: Mapping[str, Incoming], context: StepContext) -> None:
         """A disabled step hands its input on through its first out port (engine.md §4 "disabled")."""
@@ -264,13 +290,19 @@ class Execution:
         agenda: deque[Message],
     ) -> None:
         now = self._tools.clock.now()
+        message = self._answer(step, message, result, outcome)
         first = result.sent - len(result.emissions)
         if first < windows.skip:  # the ledger's record of an external step holds all it sent
             result.emissions = result.emissions[windows.skip - first :]
             first = windows.skip
         while len(result.emissions) > WINDOW:
             part = CallResult(emissions=result.emissions[:WINDOW], sent=first + WINDOW)
-            windows.flush(part)
+            try:
+                windows.flush(part)
+            except StepError as error:
+                self._failing.discard(message, outcome, describe(error))
+                result.emissions = []
+                break
             result.emissions = result.emissions[WINDOW:]
             first += WINDOW
         alone = first == 0 and len(result.emissions) == 1
@@ -281,15 +313,27 @@ class Execution:
             outcome.logs.append({**record(message, step, n, now, text, "log", ""), "severity": level})
             n += 1
         for content in result.signals:
-            outcome.publishes.extend(signals(message, content, n, now, _listeners(running.plan)))
+            sent = signals(message, content, n, now, listeners(running.plan))
+            outcome.publishes.extend(sent)
+            outcome.made += len(sent)
             n += 1
         outcome.writes.extend(result.writes)
         outcome.states.extend(result.states)
         outcome.writes.extend(windows.forget())
         outcome.waits += result.waits
-        outcome.answer(result.reply)
+        outcome.made += result.waits % FOREVER
         if result.stop_flow:
             outcome.stop_flows.add(running.id)
+
+    def _answer(self, step: Step, message: Message, result: CallResult, outcome: Outcome) -> Message:
+        """Take the call's answer over. → the message as it goes on."""
+        if result.reply is None:
+            return message
+        if outcome.reply is None:
+            outcome.reply, outcome.by, outcome.again = result.reply, step, ANSWERED in message.extra
+        else:
+            result.log_lines.append(("warning", not_sent(step, result.reply.status)))
+        return replace(message, extra={**message.extra, ANSWERED: True}) if step.targets or result.signals else message
 
     def _emit(
         self,
@@ -310,70 +354,47 @@ class Execution:
             outcome.logs.extend(
                 records_of(message, step, emissions, first, now, self.payloads, contents=self._log_contents)
             )
-            agenda.extend(children(plan, step, message, emissions, first, now, alone=alone))
+            sent = children(plan, step, message, emissions, first, now, alone=alone)
+            agenda.extend(sent)
+            outcome.made += len(sent)
 
     def collect(self, running: RunningFlow, step: Step, message: Message, result: CallResult) -> Outcome:
         """What a start or stop hook caused; its messages are published, none runs on."""
         outcome = Outcome()
         agenda: deque[Message] = deque()
-        windows = self._windows(running.plan, step, message, message.created, again=False)
+        windows = self._windows(running.plan, step, message, message.created, False, outcome)
         self._finish(running, running.plan, step, message, result, windows, outcome, agenda)
         outcome.publishes.extend(trimmed(running.plan, m, self.payloads) for m in agenda)
         return outcome
 
+    def rows(self, correlation_id: str) -> Sequence[ExecutionRow]:
+        """What the run log knows of an execution by now."""
+        return self._tools.log_index.execution(correlation_id)
+
     def abandon(self, message: Message, reason: str, code: str = "RECEIVE_TIMEOUT") -> Outcome:
-        """The outcome for a message whose step was given up (it hangs over its limit)."""
-        outcome = Outcome()
-        running = self._plans.running(message.flow_id)
-        step = running.plan.steps.get(message.component_id) if running else None
+        """The outcome for a message that was given up: its step hangs, or its handling fails again and again."""
+        outcome = Outcome(steps=1)
+        step = self._step_of(message)
         self._failing.abandoned(step, message, {"message": reason, "code": code, "name": "GivenUp"}, outcome)
         if step is not None and step.external:
             outcome.writes.extend(self._ledger.settled(message))
-        outcome.logs.extend(self._account(message, outcome, 1, 1))
+        outcome.logs.extend(of_delivery(message, outcome, self._tools.clock.now(), consumed=1))
         return outcome
+
+    def _step_of(self, message: Message) -> Step | None:
+        try:
+            running = self._plans.running(message.flow_id)
+        except BadRequest:  # it does not compile
+            return None
+        return running.plan.steps.get(message.component_id) if running else None
+
+    def _wait(self, message: Message, outcome: Outcome, until: dict[str, int]) -> None:
+        """The step has not begun: its message comes again."""
+        outcome.steps -= 1
+        self._put_back(replace(message, extra={**message.extra, **until}), outcome, HOLD_MS)
 
     def _put_back(self, message: Message, outcome: Outcome, pause_ms: int) -> None:
         due = self._tools.clock.now() + pause_ms
         outcome.writes.append(timer(derived_id(message.id, "held", due), "retry", due, self.payloads.detach(message)))
         outcome.put_back = f"b{due}"
         outcome.waits += 1
-
-
-def _arrived(message: Message, content: Any) -> Incoming:
-    return Incoming(
-        content,
-        message.content,
-        message.correlation_id,
-        message.scope,
-        message.sender_id,
-        message.sender_port,
-        message.extra.get("timeoutId"),
-    )
-
-
-def _listeners(plan: Plan) -> list[str]:
-    return [cid for cid, step in plan.steps.items() if type(step.behaviour).signal is not Component.signal]
-
-
-def _check(step: Step, result: CallResult) -> None:
-    """Raises StepError when the settlement could not hold what a connector asked for."""
-    try:
-        content_json(result.to_json())
-    except TypeError as error:
-        text = f"{step.type} asked for something that is not JSON: {error}"
-        raise StepError(text, code="NOT_JSON", retryable=False) from error
-
-
-def _receive(behaviour: Component, context: StepContext) -> None:
-    behaviour.receive(context)
-
-
-def _tick(behaviour: Component, context: StepContext) -> None:
-    behaviour.tick(context)
-
-
-def _signal(behaviour: Component, context: StepContext) -> None:
-    behaviour.signal(context)
-
-
-_HOOKS = {"port": _receive, "webhook": _receive, "timeout": _receive, "tick": _tick, "signal": _signal}

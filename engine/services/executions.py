@@ -12,20 +12,16 @@ from typing import Literal, cast
 
 from engine.errors import BadRequest, Conflict, NotFound
 from engine.model.execution import SORTS, STATUSES, ExecutionQuery, ExecutionRow, Status
-from engine.model.message import new_id
 from engine.model.times import from_iso, iso
-from engine.ports import Bus, Cache, Clock, Doc, Documents, LogIndex, Query, Settlement, Where, Write
+from engine.ports import Bus, Cache, Clock, Doc, Documents, LogIndex
 from engine.rules.acl import Caller
-from engine.services import accounting
-from engine.services.cancelled import CHANNEL, Cancelled
+from engine.services.cancelled import Cancelled
+from engine.services.cancelling import Cancelling
 from engine.services.execution_steps import calls, contents, shown, skeleton
 from engine.services.failing import CANCELLED
 from engine.services.flows import Flows
-from engine.services.records import unprocessed
 from engine.services.replays import Replays
-from engine.services.timers import message_of
 
-BATCH = 500
 MOST_STEPS = 1_000
 """Steps of one answer, contents and all."""
 
@@ -57,10 +53,7 @@ class Executions:
         cancelled: Cancelled,
         replays: Replays,
     ) -> None:
-        self._documents = documents
-        self._bus = bus
-        self._cache = cache
-        self._clock = clock
+        self._cancelling = Cancelling(documents, bus, cache, clock)
         self._log_index = log_index
         self._flows = flows
         self._cancelled = cancelled
@@ -134,34 +127,13 @@ class Executions:
         Messages that wait become unprocessed ones with the reason "execution cancelled", its timers go.
         Raises NotFound, Forbidden, and Conflict when it has ended.
         """
-        row, flow = self._find(caller, correlation_id, "stop")
+        row, _ = self._find(caller, correlation_id, "stop")
         key = (row.flow_id, row.correlation_id)
         if not row.is_open and key not in self._cancelled:
             raise Conflict(f"execution {correlation_id} has ended ({row.status}): there is nothing to cancel")
         reason = f"cancelled by {caller.username}"
-        marked = self._cancelled.write(*key, caller.username)
-        self._documents.put(marked.collection, marked.doc or {})
-        self._cache.publish(CHANNEL, " ".join(key))
-        self._drop_waits(row, flow["userId"])
-        now = self._clock.now()
-        line = {
-            "id": new_id(now), "created": now, "severity": "info", "type": "flow", "flowId": row.flow_id,
-            "correlationId": correlation_id, "msg": f"Execution {reason}",
-        }  # fmt: skip
-        self._bus.settle(None, Settlement(logs=[line, accounting.cancelled(row, now, reason)])).result()
+        now = self._cancelling(row, by=caller.username, reason=reason, text=f"Execution {reason}")
         return self._json(replace(row, status="cancelled", reason=reason, last=now))
-
-    def _drop_waits(self, row: ExecutionRow, user_id: str) -> None:
-        theirs = (Where("correlationId", "eq", row.correlation_id), Where("flowId", "eq", row.flow_id))
-        while found := self._documents.find("timers", Query(where=theirs, limit=BATCH)):
-            now = self._clock.now()
-            settlement = Settlement(writes=[Write("timers", doc["_id"], None) for doc in found])
-            for doc in found:
-                if doc["kind"] == "retry":  # a message that waits for another try, not for time to pass
-                    message = message_of(doc)
-                    settlement.writes.append(unprocessed(message, user_id, now, CANCELLED, message.content))
-            self._bus.settle(None, settlement).result()
-        self._documents.delete_many("continuity", theirs)
 
     # -- playing again
 

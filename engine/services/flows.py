@@ -19,7 +19,9 @@ from engine.ports import Cache, Clock, Doc, Documents, LogIndex, Query, State, W
 from engine.rules import acl
 from engine.rules.acl import Caller
 from engine.rules.cloning import clone_descriptor
-from engine.services import flow_record
+from engine.services import deleted, flow_record
+from engine.services.accounts import misfit
+from engine.services.empty_variables import warnings
 from engine.services.flow_record import ID, derived, read_changes
 from engine.services.plans import CHANGED
 from engine.services.secrecy import Secrecy, restored
@@ -109,6 +111,11 @@ class Flows:
         found = check(read_descriptor(record["flow"]), self._lookup, record.get("accounts") or {})
         return tuple(problem.to_json() for problem in found)
 
+    def warnings(self, flow_id: str, caller: Caller) -> tuple[dict[str, str], ...]:
+        """What the flow may start with, but hardly means: in the form of `problems`."""
+        record = self.get(flow_id, caller)
+        return tuple(problem.to_json() for problem in warnings(read_descriptor(record["flow"]), self._lookup))
+
     def ids_readable_by(self, caller: Caller) -> tuple[str, ...]:
         """Ids of all own and shared flows; what the run log may show."""
         query = self._visible(Query(include=("_id",)), caller, ())
@@ -152,6 +159,8 @@ class Flows:
         record |= {name: value for name, value in derived(record).items() if value is not None}
         if not self._documents.insert("flows", record):
             raise Conflict(f"there is a flow {record['_id']} already")
+        if flow_id is not None:
+            deleted.unmark(self._documents, self._cache, flow_id)
         return record
 
     def save(self, flow_id: str, body: Any, caller: Caller, *, if_match: int | None = None, force: bool = False) -> Doc:
@@ -223,12 +232,15 @@ class Flows:
         return difference
 
     def _checked_accounts(self, given: Mapping[str, Any], record: Doc) -> dict[str, str]:
-        """Bindings of steps the flow has. Raises BadRequest for an account that is not the flow owner's."""
+        """Bindings of steps the flow has. Raises BadRequest for accounts that are another's, or of another service."""
         kept = {cid: str(account) for cid, account in given.items() if account is not None and cid in record["flow"]}
         for cid, account in kept.items():
             found = self._documents.get("accounts", account)
             if found is None or found["userId"] != record["userId"]:
                 raise BadRequest(f"accounts.{cid}: the flow's owner has no account {account}")
+            known = self._lookup(record["flow"][cid]["type"])
+            if wrong := misfit(known.manifest.auth_service if known else None, found):
+                raise BadRequest(f"accounts.{cid}: {wrong}")
         return kept
 
     def _stamp(self, record: Doc, former: Mapping[str, Any]) -> None:
@@ -253,6 +265,7 @@ class Flows:
         record = self.get(flow_id, caller, "write")
         if record["stage"] != "stopped":
             self._lifecycle.stop(flow_id)
+        deleted.mark(self._documents, self._cache, self._clock.now(), flow_id)
         for owner in (flow_owner(flow_id), *(component_owner(flow_id, cid) for cid in record["flow"])):
             self._state.drop(owner)
         for collection in BELONGINGS:

@@ -15,18 +15,30 @@ from engine.errors import Conflict
 from engine.model.message import Message
 from engine.ports import Clock, Doc, Documents, Where, Write
 from engine.services.outcome import CallResult
+from engine.services.payloads import Payloads
 
 COLLECTION = "ledger"
 
 
 class Ledger:
     """`lease_ms` is longer than any call may take. `once` tells that a settled message never comes again,
-    so its entry can go with the settlement. `enabled=False` is for tests that show what it is good for."""
+    so its entry can go with the settlement. `enabled=False` is for tests that show what it is good for.
+    Large outputs stand in entries by name.
+    """
 
     def __init__(
-        self, documents: Documents, clock: Clock, repeats: Counter, *, lease_ms: int, once: bool, enabled: bool = True
+        self,
+        documents: Documents,
+        payloads: Payloads,
+        clock: Clock,
+        repeats: Counter,
+        *,
+        lease_ms: int,
+        once: bool,
+        enabled: bool = True,
     ) -> None:
         self._documents = documents
+        self._payloads = payloads
         self._clock = clock
         self._repeats = repeats
         self._lease_ms = lease_ms
@@ -49,7 +61,7 @@ class Ledger:
         if found is None:
             return self.begin(message)
         if found["state"] == "done":
-            return CallResult.from_json(found["result"])
+            return self._result(found["result"])
         if not self._once and found["by"] != self.process and found["lease"] > self._clock.now():
             raise Conflict(f"message {message.id} is being worked on by another process")
         expected = [Where("state", "eq", "started"), Where("by", "eq", found["by"])]
@@ -61,9 +73,22 @@ class Ledger:
 
     def done(self, message: Message, result: CallResult) -> None:
         """Record what the call came to; durable when this returns."""
-        if self._enabled:
-            entry = self._entry(message, "done")
-            self._documents.put(COLLECTION, {**entry, "result": result.to_json()})
+        if not self._enabled:
+            return
+        data = result.to_json()
+        for n, emission in enumerate(result.emissions):
+            for write in self._payloads.keep(emission, message.flow_id):
+                self._documents.put(write.collection, write.doc or {})
+                data["emissions"][n] = [emission.port, None, emission.scope, write.id]
+        self._documents.put(COLLECTION, {**self._entry(message, "done"), "result": data})
+
+    def _result(self, data: Doc) -> CallResult:
+        """Raises NotFound when a large output is no longer stored."""
+        emissions = [
+            [port, self._payloads.load(name[0]) if name else content, scope]
+            for port, content, scope, *name in data["emissions"]
+        ]
+        return CallResult.from_json({**data, "emissions": emissions})
 
     def _entry(self, message: Message, state: str) -> Doc:
         now = self._clock.now()

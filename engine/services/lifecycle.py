@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from engine.compiler import Lookup, Step, check
 from engine.errors import BadRequest, Conflict, HeadraceError, NotFound
@@ -17,6 +18,7 @@ from engine.services.accounting import accounting, flow_stopped
 from engine.services.context import StepContext
 from engine.services.execution import Execution
 from engine.services.gather import counts_owner, forget_flow
+from engine.services.hooks import within
 from engine.services.plans import CHANGED, Plans, RunningFlow
 from engine.services.records import as_text, describe, unprocessed
 from engine.services.state_view import component_owner, flow_owner
@@ -30,6 +32,10 @@ HOOK_TRIES = 3
 """How often the stop hooks of a flow are called anew after the process died in the middle."""
 
 LEASE_MS = 600_000
+
+HOOK_SECONDS = 120.0
+"""How long one start or stop hook may take: services answer it within seconds, and people wait for it."""
+
 KEPT_ON_STOP = 10_000
 """Waiting messages of a stopped flow that become unprocessed messages; beyond it only their number is kept."""
 
@@ -47,6 +53,7 @@ class Lifecycle:
     execution: Execution
     spawn: Callable[[Callable[[], None]], None]
     polling_ms: int
+    hook_seconds: float = HOOK_SECONDS
     _at_work: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -96,6 +103,7 @@ class Lifecycle:
         settlement = Settlement()
         started: list[Step] = []
         try:
+            self._refuse_unready(record)  # it may have been saved since it was checked
             running = self.plans.prepare(record)
             for step in running.plan.steps.values():
                 self._hook("start", running, step, settlement)
@@ -153,8 +161,9 @@ class Lifecycle:
         )  # fmt: skip
         properties = step.properties.evaluate(Frame({}, running.variables, message.id, now, step.id))
         context = StepContext(self.tools, running, step, message, {}, properties)
+        work = partial(getattr(step.behaviour, hook), context)
         try:
-            getattr(step.behaviour, hook)(context)
+            within(self.hook_seconds, work, f"{hook} hook of {step.label}")
         except Exception as error:
             self._log_failure(running, step, hook, error, settlement)
             raise
@@ -282,6 +291,8 @@ class Lifecycle:
         self.tools.state.drop(counts_owner(running.id))
         for collection in ("timers", "continuity", "windows", "ledger", "cancelled"):
             self.documents.delete_many(collection, (Where("flowId", "eq", running.id),))
+        # nobody will answer these calls any more: their senders may make them again
+        self.documents.delete_many("webhook_keys", (Where("flowId", "eq", running.id), Where("open", "eq", 1)))
 
     # -- after a restart
 

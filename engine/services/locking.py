@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from engine.errors import LockNotAcquired
+from engine.errors import LockNotAcquired, Unavailable
 from engine.ports import Cache
 
 LOCK_PATIENCE = 0.2
@@ -39,19 +39,28 @@ def take(
 ) -> str:
     """Take the lock; returns the owner's token. `ttl` and `retry_delay` are ms, `until` epoch ms.
 
-    Raises LockNotAcquired after `until`, LockBusy when the message had better come again.
+    While the Cache is away nobody gets a lock. Raises LockNotAcquired after `until`, LockBusy when the message had
+    better come again.
     """
     owner = uuid.uuid4().hex
     begun = time.monotonic()
     pause = 0.005
-    while not cache.lock(name, owner, ttl / 1000):
+    while (holder := _holder(cache, name, owner, ttl)) is not None:
         if now() >= until:
-            raise LockNotAcquired(f"the lock {_short(name)!r} is held by another step")
+            raise LockNotAcquired(f"the lock {_short(name)!r} {holder}")
         if time.monotonic() - begun > LOCK_PATIENCE and may_give_back():
             raise LockBusy(until)
         time.sleep(min(pause, retry_delay / 1000))
         pause = min(pause * 2, 0.05)
     return owner
+
+
+def _holder(cache: Cache, name: str, owner: str, ttl: int) -> str | None:
+    """What is in the way, in words; None when the lock is taken."""
+    try:
+        return None if cache.lock(name, owner, ttl / 1000) else "is held by another step"
+    except Unavailable as error:  # it may be held
+        return f"cannot be taken: {error.message}"
 
 
 def extend(cache: Cache, name: str, owner: str, milliseconds: int) -> None:

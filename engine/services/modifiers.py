@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from engine.errors import BadRequest, StepError
-from engine.ports import Cache, Doc, Documents
+from engine.ports import NOTICES_LOST, Cache, Doc, Documents
 from engine.values.javascript import call_helper
 from engine.values.registry import Registry, builtin_registry, from_json
 
@@ -26,19 +26,26 @@ class Modifiers:
         self._cache = cache
         self._lock = Lock()
         self._registry: Registry | None = None
+        self._read: Doc | None = None
         cache.subscribe(CHANGED, self._forget)
+        cache.subscribe(NOTICES_LOST, self._compare)
 
     def registry(self) -> Registry:
         """Read once, then again after a change."""
         with self._lock:
             if self._registry is None:
-                stored = self._documents.get("modifiers", KEY)
-                self._registry = from_json(stored["set"]) if stored else builtin_registry()
+                self._read = self._documents.get("modifiers", KEY)
+                self._registry = from_json(self._read["set"]) if self._read else builtin_registry()
             return self._registry
 
     def _forget(self, _text: str) -> None:
         with self._lock:
             self._registry = None
+
+    def _compare(self, _text: str) -> None:
+        """A change may have been missed."""
+        if self._registry is not None and self._documents.get("modifiers", KEY) != self._read:
+            self._cache.publish(CHANGED, "")
 
     def to_json(self) -> Doc:
         """→ {categories, modifiers}."""

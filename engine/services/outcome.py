@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from engine.compiler import Step
 from engine.model.message import Message
 from engine.ports import Doc, Settlement, StateChange, Write
 
@@ -43,7 +45,7 @@ def not_json(error: Exception) -> Reply:
 class CallResult:
     """What one call of a hook asked for. `waits`: time-outs set, and FOREVER for a call back.
 
-    `sent` counts all emissions, also those a window has already made durable.
+    `sent` counts all emissions, also those a window has already made durable; `size` is the bytes of the others.
     """
 
     emissions: list[Emission] = field(default_factory=list)
@@ -54,6 +56,7 @@ class CallResult:
     stop_flow: bool = False
     waits: int = 0
     sent: int = 0
+    size: int = 0
     states: list[StateChange] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -90,18 +93,24 @@ class CallResult:
 
 @dataclass(slots=True)
 class Outcome:
-    """Of a delivery. `waits` counts the timers that keep the execution open.
+    """Of a delivery. `steps` have begun; `waits` counts the timers that keep the execution open.
+
+    `made` counts the messages its steps caused, and the time-outs they set, but what windows have made durable:
+    that is `windowed`. `over` tells that the delivery was given up meanwhile, `here` that it never was on the bus.
 
     `put_back` names the accounting record of a message that waits for a slot or for its flow's start.
     `given_up` counts the messages that will not be tried again by themselves; `cancelled` says why some
-    were discarded on purpose. `reply` is the first answer to the call, `late` are those after it.
+    were discarded on purpose. `reply` is the answer to the call, by the step `by`, `again` if one before it has
+    answered already; `answered` says that the call is answered where it has arrived.
     """
 
     publishes: list[Message] = field(default_factory=list)
     logs: list[Doc] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     reply: Reply | None = None
-    late: list[Reply] = field(default_factory=list)
+    by: Step | None = None
+    again: bool = False
+    answered: bool = False
     stop_flows: set[str] = field(default_factory=set)
     states: list[StateChange] = field(default_factory=list)
     waits: int = 0
@@ -109,12 +118,11 @@ class Outcome:
     failures: list[Doc] = field(default_factory=list)
     given_up: int = 0
     cancelled: str | None = None
-
-    def answer(self, reply: Reply | None) -> None:
-        if self.reply is None:
-            self.reply = reply
-        elif reply is not None:
-            self.late.append(reply)
+    steps: int = 0
+    made: int = 0
+    windowed: int = 0
+    here: bool = False
+    over: Callable[[], bool] = lambda: False
 
     def settlement(self) -> Settlement:
         return Settlement(self.publishes, self.logs, self.writes, self.states)
@@ -122,4 +130,4 @@ class Outcome:
     @property
     def ended(self) -> bool:
         """Nothing of the execution is left to run, as far as this delivery knows."""
-        return not self.publishes and self.waits == 0
+        return not self.publishes and self.waits == 0 and self.windowed == 0

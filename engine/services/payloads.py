@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from engine.errors import NotFound
-from engine.model.message import Message
-from engine.ports import Bus, Clock, Documents, Files, Query, Where, Write
+from engine.model.message import Message, content_json
+from engine.ports import Bus, Clock, Doc, Documents, Files, Query, Where, Write
 from engine.services.outcome import Emission
 
 LIMIT = 64 * 1024
@@ -26,6 +27,11 @@ LIMIT = 64 * 1024
 
 IN_DOCUMENTS = 1024 * 1024
 IN_MEMORY = 32 * 1024 * 1024
+NAMES = 10_000
+"""How many names are remembered longer than their values."""
+FORGETFUL_MS = 1_800_000
+"""For how long after a value was let go messages are searched for it: longer than any step may hold it."""
+JUST_STORED_MS = 600_000
 ALIASES = 8
 COLLECTION = "payloads"
 KEPT_MS = 7 * 86_400_000
@@ -41,6 +47,8 @@ class Payloads:
         self._values: OrderedDict[str, tuple[list[Any], int]] = OrderedDict()
         self._keys: dict[int, str] = {}
         self._size = 0
+        self._names: OrderedDict[str, int] = OrderedDict()  # of values that are stored, and since when that is known
+        self._forgetful_until = 0
 
     # -- storing
 
@@ -48,15 +56,18 @@ class Payloads:
         """What makes a large emission durable, for the settlement that publishes it; nothing for a small one."""
         if len(emission.text) <= LIMIT:
             return []
-        key = hashlib.blake2b(f"{flow_id}\0{emission.text}".encode(), digest_size=20).hexdigest()
-        self._remember(key, emission.content, len(emission.text))
-        doc = {"_id": key, "flowId": flow_id, "created": self._clock.now()}
+        key = _name(flow_id, emission.text)
+        now = self._clock.now()
+        doc: Doc = {"_id": key, "flowId": flow_id, "created": now}
         if len(emission.text) <= IN_DOCUMENTS:
-            return [Write(COLLECTION, key, {**doc, "value": emission.content})]
-        self._files.save(
-            key, emission.text.encode(), content_type="application/json", metadata={"payload": True}, file_id=key
-        )
-        return [Write(COLLECTION, key, {**doc, "file": key})]
+            doc["value"] = emission.content
+        else:
+            doc["file"] = key
+            if now - self._names.get(key, 0) > JUST_STORED_MS:
+                text = emission.text.encode()
+                self._files.save(key, text, content_type="application/json", metadata={"payload": True}, file_id=key)
+        self._remember(key, emission.content, len(emission.text))
+        return [Write(COLLECTION, key, doc)]
 
     def key_of(self, value: Any) -> str | None:
         """The name under which this very object is stored."""
@@ -72,22 +83,40 @@ class Payloads:
 
     def detach(self, message: Message) -> Message:
         """The message as it is published: large values replaced by names."""
-        if not self._keys:
+        if not self._keys and not self._forgetful_until:
             return message
+        name = self._namer(message.flow_id)
         refs: dict[str, Any] = {}
         scope: dict[str, dict[str, Any]] = {}
         for cid, ports in message.scope.items():
             for port, value in ports.items():
-                if (key := self.key_of(value)) is not None:
+                if (key := name(value)) is not None:
                     refs.setdefault("scope", []).append([cid, port, key])
                 else:
                     scope.setdefault(cid, {})[port] = value
         content = message.content
-        if (key := self.key_of(content)) is not None:
+        if (key := name(content)) is not None:
             refs["content"], content = key, None
         if not refs:
             return message
         return replace(message, content=content, scope=scope, extra={**message.extra, REFS: refs})
+
+    def _namer(self, flow_id: str) -> Callable[[Any], str | None]:
+        """How to find the name of a stored value. One that memory has let go is known by its text alone."""
+        if self._clock.now() > self._forgetful_until:
+            return self.key_of
+
+        def name(value: Any) -> str | None:
+            key = self.key_of(value)
+            if key is not None or not isinstance(value, dict | list | str):
+                return key
+            text = content_json(value).decode()
+            if len(text) <= LIMIT:
+                return None
+            key = _name(flow_id, text)
+            return key if key in self._names else None
+
+        return name
 
     def attach(self, message: Message) -> Message:
         """The message as it is executed. Raises NotFound when a stored value is gone."""
@@ -132,8 +161,13 @@ class Payloads:
             if len(objects) > ALIASES:
                 self._keys.pop(id(objects.pop(1)), None)
             self._values.move_to_end(key)
+            self._names[key] = self._clock.now()
+            self._names.move_to_end(key)
+            if len(self._names) > NAMES:
+                self._names.popitem(last=False)
             while self._size > IN_MEMORY and len(self._values) > 1:
                 self._forget(next(iter(self._values)))
+                self._forgetful_until = self._clock.now() + FORGETFUL_MS
 
     def _forget(self, key: str) -> None:
         objects, size = self._values.pop(key)
@@ -160,3 +194,7 @@ class Payloads:
         theirs = Where("flowId", "eq", flow_id)
         pending = {"timers": (theirs, Where("kind", "ne", "tick")), "continuity": (theirs,), "unprocessed": (theirs,)}
         return any(self._documents.count(name, Query(where=where)) for name, where in pending.items())
+
+
+def _name(flow_id: str, text: str) -> str:
+    return hashlib.blake2b(f"{flow_id}\0{text}".encode(), digest_size=20).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 from engine.compiler import Lookup, Plan, Privacy, compile_flow
 from engine.errors import NotFound
 from engine.model.flow import read_descriptor
-from engine.ports import Cache, Documents
+from engine.ports import NOTICES_LOST, Cache, Documents, Query, Where
 from engine.rules.masking import DEFAULT_FIELDS, PayloadMode
 from engine.services.modifiers import CHANGED as MODIFIERS_CHANGED
 from engine.values.registry import Registry
@@ -22,6 +22,11 @@ CHANGED = "flow-changed"
 """Cache channel: the id of a flow that was saved, started, stopped or deleted."""
 
 KEPT = 20_000
+
+COMPARED = 500
+"""Flows read with one query to see whether they have changed."""
+
+ESSENCE = ("revision", "stage", "run", "accounts")
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -42,6 +47,7 @@ class RunningFlow:
     payload_mode: PayloadMode | None = None
     active: bool = True
     used: bool = field(default=True, repr=False)
+    read_as: tuple[Any, ...] = field(default=(), repr=False)
     doors: dict[str, Any] = field(default_factory=dict, repr=False)
     """Where webhook calls come in, by component id, as `engine.services.webhooks` has made them out."""
 
@@ -72,6 +78,7 @@ class Plans:
         self._lock = threading.Lock()
         cache.subscribe(CHANGED, self.forget)
         cache.subscribe(MODIFIERS_CHANGED, self.forget_all)
+        cache.subscribe(NOTICES_LOST, self._compare)
 
     def forget(self, flow_id: str) -> None:
         with self._lock:
@@ -79,6 +86,18 @@ class Plans:
                 found.active = False
             for key in [k for k in self._old if k[0] == flow_id]:
                 del self._old[key]
+
+    def _compare(self, _text: str) -> None:
+        """Changes may have been missed: forget the flows that are no longer as they were read."""
+        with self._lock:
+            known = [(running.id, running.read_as) for running in self._running.values()]
+        for begin in range(0, len(known), COMPARED):
+            some = known[begin : begin + COMPARED]
+            query = Query(where=(Where("_id", "in", [flow_id for flow_id, _ in some]),), include=ESSENCE)
+            found = {record["_id"]: _essence(record) for record in self._documents.find("flows", query)}
+            for flow_id, read_as in some:
+                if found.get(flow_id) != read_as:
+                    self.forget(flow_id)
 
     def running(self, flow_id: str) -> RunningFlow | None:
         """The flow if it is running or starting, else None."""
@@ -137,6 +156,7 @@ class Plans:
             max_concurrency=record.get("maxConcurrency"),
             payload_mode=record.get("payloads"),
             plan=self._compile(record.get("flow"), record.get("payloads")),
+            read_as=_essence(record),
         )
 
     def variables(self, record: Mapping[str, Any]) -> FlowVariables:
@@ -173,4 +193,4 @@ class Plans:
 
 
 def _essence(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(record.get(key) for key in ("revision", "stage", "run", "accounts"))
+    return tuple(record.get(key) for key in ESSENCE)

@@ -14,7 +14,7 @@ from engine.model.message import REPLAY_OF, Message, content_json, derived_id, e
 from engine.model.times import iso
 from engine.ports import Doc, Write
 from engine.rules.links import ERROR_PORT
-from engine.rules.masking import Logging, hide
+from engine.rules.masking import MASK, Logging, hide
 from engine.rules.retry import error_code
 
 LONGEST = 64 * 1024
@@ -52,14 +52,20 @@ def record(message: Message, step: Step, n: object, now: int, text: str, port_ty
         "flowId": message.flow_id,
         "msg": shown,
     }
-    if shown is not text:
+    again = bool(message.extra) and REPLAY_OF in message.extra
+    if shown is not text or (again and MASK in text):  # a replay may have been given the mask for the secret
         doc["masked"] = True
     if len(shown) > LONGEST:
         doc["msg"] = shown[:LONGEST]
         doc["cut"] = len(shown)
-    if message.extra and REPLAY_OF in message.extra:
+    if again:
         doc[REPLAY_OF] = message.extra[REPLAY_OF]
     return doc
+
+
+def not_sent(step: Step, status: int) -> str:
+    """What the run log tells of an answer to a call that was answered before."""
+    return f"{step.label}: the call was answered already: a further answer with status {status} was not sent"
 
 
 def describe(error: BaseException, step: Step | None = None, inputs: Any = None) -> dict[str, Any]:
@@ -156,7 +162,12 @@ def _shown(message: Message, content: Any) -> Doc:
             "componentHeaders": {},
             "created": iso(message.created),
         },
-        "content": content,
-        "scope": message.scope,
-        "originalContent": message.content,
+        "content": _short(content),
+        "scope": {cid: {port: _short(value) for port, value in ports.items()} for cid, ports in message.scope.items()},
+        "originalContent": _short(message.content),
     }
+
+
+def _short(value: Any) -> Any:
+    size = len(as_text(value))
+    return value if size <= LONGEST else f"(too long to be shown: {size} characters of JSON; kept to be tried again)"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from engine.errors import TimedOut
+from engine.errors import TimedOut, Unavailable
 from engine.model.message import new_id
 from engine.ports import Cache
 from engine.services.outcome import Reply
 from engine.services.replies import LOOK, Answered, Replies
+from engine.services.watch import stopped
 from engine.services.webhook_keys import First, WebhookKeys
 
 LOCK_SECONDS = 600.0
@@ -32,13 +33,15 @@ class Repetitions:
     def once(self, key: str, seconds: float, run: Callable[[], Answered]) -> Answered:
         """What `run` answers, or has answered to an earlier call with this key.
 
-        Raises what `run` raises; TimedOut when the first call has not been answered within `seconds`.
+        Raises what `run` raises; TimedOut when the first call has not been answered within `seconds`; NotFound when
+        its flow was stopped meanwhile;
+        Unavailable when it cannot be known whether another one is the first.
         """
         deadline = time.monotonic() + seconds
         name, owner = f"webhook-key:{key}", new_id()
-        with self._replies.watching(name) as waiter:
+        with self._replies.watching(name) as announced:
             while True:
-                if self._cache.lock(name, owner, LOCK_SECONDS):
+                if self._take(name, owner, key):
                     try:
                         first = self._keys.first(key)
                         if first is None:
@@ -52,7 +55,16 @@ class Repetitions:
                     return self._join(first, deadline)
                 if (left := deadline - time.monotonic()) <= 0:
                     raise TimedOut("an earlier call with the same key is still being worked on; try again")
-                waiter.wait(min(LOOK, left))
+                announced.wait(min(LOOK, left))
+                announced.clear()
+
+    def _take(self, name: str, owner: str, key: str) -> bool:
+        try:
+            return self._cache.lock(name, owner, LOCK_SECONDS)
+        except Unavailable:
+            if self._keys.first(key) is None:
+                raise
+            return False  # the first one is known: no lock is needed
 
     def _join(self, first: First, deadline: float) -> Answered:
         cid = first.correlation_id
@@ -71,8 +83,10 @@ class Repetitions:
 
     def _known(self, first: First) -> Reply | None:
         found = self._keys.first(first.key)
-        if found is None or found.reply is not None:
-            return found.reply if found else None
+        if found is None:
+            raise stopped(first.flow_id)
+        if found.reply is not None:
+            return found.reply
         if not self._ended(first.flow_id, first.correlation_id):
             return None
         self._keys.close(first.key, Reply(204))

@@ -75,7 +75,7 @@ class Retention:
             yield from self._too_large()
 
     def _run_out(self, now: int) -> Iterator[None]:
-        for collection in ("continuity", "webhook_keys"):
+        for collection in ("continuity", "webhook_keys", "replies"):
             yield from self._delete(collection, Where("expires", "lt", now))
         spent = (Where("created", "lt", now - SPENT_KEPT), Where("taken", "exists", True))
         yield from self._delete("gather_items", *spent)

@@ -71,7 +71,7 @@ class Timers:
                 settlement.publishes.append(message)
                 if message.kind != "tick":
                     settlement.logs.append(accounting(message, f"t{doc['due']}", now, delta=1, waits=1))
-                settlement.writes.append(Write("timers", doc["_id"], None))
+                settlement.last.append(Write("timers", doc["_id"], None))
         if due:
             self._bus.settle(None, settlement).result()
         return len(due)
@@ -84,7 +84,7 @@ class Timers:
 
     def _drop(self, doc: Doc, message: Message, now: int, settlement: Settlement) -> None:
         """Time-outs and ticks end with their run; a message that waited for another try is kept."""
-        settlement.writes.append(Write("timers", doc["_id"], None))
+        settlement.last.append(Write("timers", doc["_id"], None))
         flow = self._documents.get("flows", message.flow_id) if doc["kind"] == "retry" else None
         if flow is not None and message.kind != "tick":
             settlement.writes.append(unprocessed(message, flow["userId"], now, STOPPED, message.content))
@@ -97,7 +97,7 @@ class Timers:
         following = doc["due"] + every * ((now - doc["due"]) // every + 1)
         fired = replace(message, id=derived_id(doc["_id"], doc["due"]), correlation_id=new_id(now), created=now)
         settlement.publishes.append(fired)
-        settlement.writes.append(Write("timers", doc["_id"], {**doc, "due": following}))
+        settlement.last.append(Write("timers", doc["_id"], {**doc, "due": following}))
 
     def next_due(self) -> int | None:
         """Epoch ms of the earliest timer."""

@@ -9,6 +9,7 @@ from typing import Any
 from engine.ports import Cache, Children, Clock, Documents, Files, Http, LogIndex, State
 from engine.services.accounts import Accounts
 from engine.services.components import Components
+from engine.services.own_api import ApiCall
 from engine.services.payloads import Payloads
 from engine.services.stores import StoreService
 from engine.services.webhook_keys import WebhookKeys
@@ -30,7 +31,8 @@ class Toolbox:
     service_config: Callable[[str], Mapping[str, Any]]
     children: Children
     keys: WebhookKeys
-    call_api: Callable[[str, str, str, Any, Mapping[str, Any] | None], Any]
+    call_api: ApiCall
     api_url: str
     min_timeout_ms: int = 0
+    output_bytes: int = 32 * 1024 * 1024
     cancelled: Container[tuple[str, str]] = frozenset()

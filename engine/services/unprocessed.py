@@ -16,6 +16,7 @@ from engine.errors import BadRequest, Conflict, NotFound
 from engine.model.message import Message, decode, derived_id
 from engine.model.times import iso
 from engine.ports import Bus, Clock, Doc, Documents, LogIndex, Query, Where
+from engine.services.payloads import Payloads
 from engine.services.plans import Plans, RunningFlow
 from engine.services.publishing import publish
 from engine.services.retry_scope import completed_scope
@@ -31,6 +32,7 @@ class Unprocessed:
         clock: Clock,
         plans: Plans,
         log_index: LogIndex,
+        payloads: Payloads,
         cancelled: Container[tuple[str, str]],
         secrecy: Secrecy,
     ) -> None:
@@ -40,6 +42,7 @@ class Unprocessed:
         self._clock = clock
         self._plans = plans
         self._log_index = log_index
+        self._payloads = payloads
         self._secrecy = secrecy
 
     def find(
@@ -72,7 +75,7 @@ class Unprocessed:
         to send again, its step is gone, or something the step reads is kept nowhere.
         """
         record = self._owned(user_id, message_id)
-        message = _message(record)
+        message = self._message(record)
         flow = self._documents.get("flows", record["flowId"])
         if flow is None:
             raise NotFound(f"flow {record['flowId']} is gone; the message can only be deleted")
@@ -89,7 +92,7 @@ class Unprocessed:
         step = running.plan.steps.get(message.component_id)
         if step is None:
             raise BadRequest(f"the flow has no step {message.component_id} any more; the message can only be deleted")
-        return replace(
+        again = replace(
             message,
             id=derived_id(message.id, "by hand"),
             run=running.run,
@@ -98,6 +101,15 @@ class Unprocessed:
             attempt=0,
             created=self._clock.now(),
         )
+        return self._payloads.detach(again)
+
+    def _message(self, record: Mapping[str, Any]) -> Message:
+        if not record.get("message"):
+            raise BadRequest("only the number of these messages was kept, not the messages; they cannot be tried again")
+        try:
+            return self._payloads.attach(decode(base64.b64decode(record["message"])))
+        except NotFound as error:
+            raise BadRequest(f"{error.message}; the message can only be deleted") from error
 
     def _json(self, doc: Doc, flow: Doc | None) -> Doc:
         return {
@@ -114,9 +126,3 @@ class Unprocessed:
         if doc is None or doc.get("userId") != user_id:
             raise NotFound(f"there is no unprocessed message {message_id!r}; see GET /unprocessed-messages")
         return doc
-
-
-def _message(record: Mapping[str, Any]) -> Message:
-    if not record.get("message"):
-        raise BadRequest("only the number of these messages was kept, not the messages; they cannot be tried again")
-    return decode(base64.b64decode(record["message"]))

@@ -15,8 +15,9 @@ from typing import Any
 
 import orjson
 
+from engine.errors import Unavailable
 from engine.model.message import Message
-from engine.ports import Cache, Clock, Doc, Documents, Query, Where, Write
+from engine.ports import NOTICES_LOST, Cache, Clock, Doc, Documents, Query, Where, Write
 from engine.services.outcome import Outcome, Reply, not_json
 
 COLLECTION = "webhook_keys"
@@ -46,12 +47,19 @@ class WebhookKeys:
         self._documents = documents
         self._cache = cache
         self._clock = clock
+        cache.subscribe(NOTICES_LOST, self.recall)
 
-    def recall(self) -> None:
-        """After a start: which executions under way owe an answer."""
+    def recall(self, _text: str = "") -> None:
+        """After a start, and when the Cache may have come back empty: which executions under way owe an answer."""
         for doc in self._documents.find(COLLECTION, Query(where=(Where("open", "eq", 1),))):
-            if (left := doc["expires"] - self._clock.now()) > 0:
-                self._cache.set(_owing(doc["correlationId"]), doc["_id"], left / 1000)
+            self._owes(doc["correlationId"], doc["_id"], doc["expires"] - self._clock.now())
+
+    def _owes(self, correlation_id: str, key: str, milliseconds: int) -> None:
+        try:
+            if milliseconds > 0:
+                self._cache.set(_owing(correlation_id), key, milliseconds / 1000)
+        except Unavailable:
+            pass  # `recall` follows
 
     def first(self, key: str) -> First | None:
         """The first call with this key, if there was one within the day."""
@@ -72,18 +80,27 @@ class WebhookKeys:
             "expires": message.created + KEPT_MS,
         }
         if reply is None:
-            self._cache.set(_owing(message.correlation_id), key, KEPT_MS / 1000)
+            self._owes(message.correlation_id, key, KEPT_MS)
             return Write(COLLECTION, key, {**doc, "open": 1})
         return Write(COLLECTION, key, {**doc, "reply": _storable(reply)})
 
     def keep(self, message: Message, outcome: Outcome) -> None:
         """Add the answer to what a delivery settles, if its execution owes one to a key."""
-        if outcome.reply is None or (key := self._cache.get(_owing(message.correlation_id))) is None:
+        if outcome.reply is None or (key := self._owed_by(message.correlation_id)) is None:
             return
         doc = self._documents.get(COLLECTION, key)
         if doc is not None and doc.get("open") and doc["correlationId"] == message.correlation_id:
             doc.pop("open")
             outcome.writes.append(Write(COLLECTION, key, {**doc, "reply": _storable(outcome.reply)}))
+
+    def _owed_by(self, correlation_id: str) -> str | None:
+        try:
+            key: str | None = self._cache.get(_owing(correlation_id))
+        except Unavailable:
+            where = (Where("open", "eq", 1), Where("correlationId", "eq", correlation_id))
+            found = self._documents.find(COLLECTION, Query(where=where, limit=1))
+            return found[0]["_id"] if found else None
+        return key
 
     def close(self, key: str, reply: Reply) -> None:
         """An execution has ended without an answer of its own: this is the one for all with the key."""

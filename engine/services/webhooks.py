@@ -8,20 +8,24 @@ message goes to the bus and the caller waits for the answer of any step of the e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from engine.errors import BadRequest, HeadraceError, NotFound, TimedOut
-from engine.model.message import Message, content_json, derived_id, new_id
-from engine.ports import Bus, Clock, Documents
+from engine.model.message import CALL, Message, content_json, derived_id, new_id
+from engine.ports import Bus, Clock, Doc, Documents
 from engine.rules.webhook_settings import DEFAULT, WebhookSettings, settings_or_broken
 from engine.services.execution import Execution
 from engine.services.files import FileService
 from engine.services.outcome import Outcome, Reply
+from engine.services.payloads import REFS
 from engine.services.plans import Plans, RunningFlow
 from engine.services.publishing import publish
 from engine.services.repetitions import Repetitions
 from engine.services.replies import Answered, Replies, Waiter
+from engine.services.timers import STOPPED
+from engine.services.watch import Watch, stopped
 from engine.services.webhook_keys import WebhookKeys, key_of
 from engine.values.paths import compile_path
 from engine.values.template import Frame
@@ -77,6 +81,11 @@ class Call:
     message: Message
     key: str | None
     saved: list[str]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it begins an execution, and does not come back to one."""
+        return self.message.id == self.message.correlation_id
 
 
 class Webhooks:
@@ -142,8 +151,7 @@ class Webhooks:
         """
         if not door.running.active:  # stopped or saved while the body was on its way
             door = self.door(door.running.id, door.component_id)
-        if request.depth >= MAX_DEPTH:
-            raise BadRequest(f"more than {MAX_DEPTH} nested webhook calls: the flows call each other in a circle")
+        _check_depth(request.depth)
         key = _key(door, request)
         if key is None:
             return self._run(door, request, None)
@@ -169,7 +177,7 @@ class Webhooks:
             return Answered(reply, cid)
         if door.inline:
             return self._run_here(call)
-        with self._replies.waiting(cid) as waiter:
+        with self._waiting(call) as waiter:
             self._publish(call, None)
             return self._wait(waiter, call)
 
@@ -188,15 +196,29 @@ class Webhooks:
         except HeadraceError:
             self._discard(call.saved)
             raise
-        reply = Reply(204) if outcome.reply is None and outcome.ended else outcome.reply
+        if outcome.cancelled == STOPPED["message"]:
+            self._refuse(call, outcome)
+        reply = outcome.reply
+        if reply is None and outcome.ended and call.fresh:  # what a call comes back to may be answered by others
+            reply = Reply(204)
         if call.key:
             outcome.writes.append(self._keys.write(call.key, message, reply))
-        if reply is not None:
+        outcome.answered = reply is not None
+        if reply is not None and not outcome.windowed:
             self._settle(call, outcome)
             return Answered(reply, message.correlation_id)
-        with self._replies.waiting(message.correlation_id) as waiter:
+        with self._waiting(call, begun=outcome.windowed > 0) as waiter:
             self._settle(call, outcome)
-            return self._wait(waiter, call)
+            return self._wait(waiter, call) if reply is None else Answered(reply, message.correlation_id)
+
+    def _refuse(self, call: Call, outcome: Outcome) -> None:
+        """The flow was stopped. Raises NotFound unless the call has an answer, or something of it still runs."""
+        if outcome.steps == 0:  # nothing has happened: as if the call had come later
+            self._discard(call.saved)
+            raise stopped(call.message.flow_id)
+        if outcome.reply is None and outcome.ended:
+            self._settle(call, outcome)
+            raise stopped(call.message.flow_id)
 
     def _settle(self, call: Call, outcome: Outcome) -> None:
         try:
@@ -210,6 +232,12 @@ class Webhooks:
             raise
         if outcome.ended:
             self._after(call.message, outcome)
+
+    def _waiting(self, call: Call, *, begun: bool = False) -> AbstractContextManager[Waiter]:
+        message = call.message
+        watch = Watch(message, self._bus, self._plans, self._execution.rows)
+        cid, flow_id = message.correlation_id, message.flow_id
+        return self._replies.waiting(cid, flow_id, fresh=call.fresh, begun=begun, watch=watch)
 
     def _wait(self, waiter: Waiter, call: Call) -> Answered:
         cid = call.message.correlation_id
@@ -231,10 +259,12 @@ class Webhooks:
         now = self._clock.now()
         message_id = new_id(now)
         scope: dict[str, dict[str, Any]] = {}
+        extra: dict[str, Any] = {}
         cid = message_id
         # a caller may go on with an execution that waits for it, but not take part in any other
         if request.correlation_id and (kept := self._awaited(door, request.correlation_id, now)) is not None:
-            cid, scope = request.correlation_id, kept
+            cid, scope = request.correlation_id, kept["scope"]
+            extra = {CALL: message_id, **({REFS: {"scope": kept["payloads"]}} if kept.get("payloads") else {})}
         saved: list[str] = []
         content = {
             "method": request.method,
@@ -248,19 +278,19 @@ class Webhooks:
         message = Message(
             message_id, running.id, running.run, running.revision, door.component_id, cid, "webhook",
             content, scope, now, kind="webhook", depth=request.depth,
+            extra=extra,
         )  # fmt: skip
         return Call(message, key, saved)
 
-    def _awaited(self, door: Door, correlation_id: str, now: int) -> dict[str, dict[str, Any]] | None:
-        """The scope of an execution that has handed out this address, None if there is none."""
+    def _awaited(self, door: Door, correlation_id: str, now: int) -> Doc | None:
+        """What is kept of an execution that has handed out this address, None if there is none."""
         place = f"{door.running.id}:{correlation_id}:{door.component_id}"
         kept = self._documents.get("continuity", place)
         if kept is None:
             return None
         if not kept.get("called"):  # its execution waits for this call no longer
             self._documents.update("continuity", place, {"called": now})
-        found: dict[str, dict[str, Any]] = kept["scope"]
-        return found
+        return kept
 
     def _stored(self, data: Any, running: RunningFlow, message_id: str, saved: list[str]) -> Any:
         """`data` with the records of files in the place of files, which are the flow's owner's now."""
@@ -286,11 +316,12 @@ class Webhooks:
         for file_id in saved:
             self._files.discard(file_id)
 
-    def inject(self, flow_id: str, component_id: str, port: str, content: Any) -> str:
+    def inject(self, flow_id: str, component_id: str, port: str, content: Any, depth: int = 0) -> str:
         """Publish a message to an in port as if a step had sent it. Returns its correlation id.
 
         Raises NotFound, and BadRequest when the component has no such in port.
         """
+        _check_depth(depth)
         running = self._running(flow_id)
         step = running.plan.steps.get(component_id)
         if step is None:
@@ -303,9 +334,16 @@ class Webhooks:
             raise BadRequest(f"content: cannot be sent: {error}") from error
         now = self._clock.now()
         key = new_id(now)
-        message = Message(key, running.id, running.run, running.revision, component_id, key, port, content, {}, now)
+        message = Message(
+            key, running.id, running.run, running.revision, component_id, key, port, content, {}, now, depth=depth
+        )
         publish(self._bus, self._clock, [message])
         return key
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise BadRequest(f"more than {MAX_DEPTH} nested webhook calls: the flows call each other in a circle")
 
 
 def _key(door: Door, request: WebhookRequest) -> str | None:

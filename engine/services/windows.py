@@ -14,6 +14,8 @@ from engine.ports import Documents, Write
 from engine.services.outcome import CallResult, Emission
 
 WINDOW = 500
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Of JSON: what a window holds in memory, unless a single emission is larger."""
 COLLECTION = "windows"
 
 
@@ -34,6 +36,7 @@ class Windows:
         self.settle(result.emissions, first, Write(COLLECTION, self.message_id, position))
         self.skip = result.sent
         result.emissions.clear()
+        result.size = 0
 
     def forget(self) -> list[Write]:
         """For the settlement of the whole message."""

@@ -40,7 +40,10 @@ def user_id(call: Call) -> str:
 @modifier(
     "g_webhookUrl", "Webhook URL", "control", "The address at which this step takes calls from outside.",
     returns="string", input=None, contextual=True,
-    examples=[Example(None, [], "https://example.com/hook/c1"), Example("ignored", [], "https://example.com/hook/c1")],
+    examples=[
+        Example(None, [], "https://example.com/flows/flow-1/components/c1"),
+        Example("ignored", [], "https://example.com/flows/flow-1/components/c1"),
+    ],
 )  # fmt: skip
 def webhook_url(call: Call) -> str:
     return call.frame.flow.webhook_url(call.frame.component_id)

@@ -18,6 +18,9 @@ from engine.values.registry import Bound, Modifier
 
 _NO_FRAME = Frame({}, FlowVariables(), "", 0)
 
+LONGEST_TEXT = 64 * 1024 * 1024
+"""Characters of a text that variables are put into; a variable alone may be as long as an output."""
+
 Outputs = Iterator[tuple[str, str]]
 """(component id, out port) of every output a node looks at."""
 
@@ -160,7 +163,12 @@ class Text:
         self.parts = parts
 
     def evaluate(self, frame: Frame) -> Any:
-        return "".join([p if p.__class__ is str else to_text(p.evaluate(frame)) for p in self.parts])  # type: ignore[union-attr]
+        texts = [p if p.__class__ is str else to_text(p.evaluate(frame)) for p in self.parts]  # type: ignore[union-attr]
+        size = sum(map(len, texts))
+        if size > LONGEST_TEXT:
+            text = f"a text with variables in it would be {size} characters long; {LONGEST_TEXT} are the most"
+            raise StepError(text, code="TEXT_TOO_LONG", retryable=False)
+        return "".join(texts)
 
     def outputs(self) -> Outputs:
         for part in self.parts:

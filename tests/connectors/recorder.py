@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import orjson
 
+from engine.errors import Conflict
 from engine.model.flow import Descriptor, read_descriptor
 from engine.model.manifest import Manifest, read_manifest
 from engine.model.message import derived_id
@@ -276,12 +277,25 @@ class Recorder:
         file_id = derived_id(self.message_id, self.next_op(), "file")
         return self.world.files.put(file_id, filename, read_all(content), content_type)
 
-    def replace_file(self, file_id: str, content: bytes | IO[bytes] | Iterable[bytes]) -> FileRecord:
-        old = self.world.files.info(file_id)
-        return self.world.files.put(file_id, old.filename, read_all(content), old.content_type)
+    def replace_file(
+        self, file_id: str, content: bytes | IO[bytes] | Iterable[bytes], *, expect: str | None = None
+    ) -> FileRecord:
+        return self._change_file(file_id, lambda old: read_all(content), expect)
 
-    def append_file(self, file_id: str, content: bytes) -> FileRecord:
-        return self.replace_file(file_id, self.load_file(file_id) + content)
+    def append_file(self, file_id: str, content: bytes, *, expect: str | None = None) -> FileRecord:
+        return self._change_file(file_id, lambda old: old + content, expect)
+
+    def _change_file(self, file_id: str, change: Callable[[bytes], bytes], expect: str | None) -> FileRecord:
+        """Once per operation, as the engine does."""
+        op = f"file:{file_id}:{self.next_op()}"
+        if op not in self.world.results:
+            new = change(self.load_file(file_id))
+            old = self.world.files.info(file_id)
+            if expect not in (None, old.md5):
+                raise Conflict(f"file {file_id} was changed by somebody else meanwhile: read it again")
+            self.world.results[op] = None
+            self.world.files.put(file_id, old.filename, new, old.content_type)
+        return self.world.files.info(file_id)
 
     def file_info(self, file_id: str) -> FileRecord:
         return self.world.files.info(file_id)

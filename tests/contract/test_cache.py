@@ -40,6 +40,37 @@ def test_delete(cache: Cache) -> None:
     assert cache.get("k") is None
 
 
+def test_several_are_deleted_together(cache: Cache) -> None:
+    for key in "abc":
+        cache.set(key, 1, ttl=60)
+    cache.delete("a", "c", "none")
+    assert [cache.get(key) for key in "abc"] == [None, 1, None]
+
+
+def test_a_value_is_added_once_until_it_lapses(cache: Cache, pass_time: PassTime) -> None:
+    assert cache.add("k", 1, ttl=2)
+    assert not cache.add("k", 2, ttl=60)
+    assert cache.get("k") == 1
+    pass_time(2_100)
+    assert cache.add("k", 3, ttl=2)
+    assert cache.get("k") == 3
+    with pytest.raises(BadRequest, match="'other'"):
+        cache.add("other", object(), ttl=60)
+
+
+def test_a_value_is_added_by_exactly_one(cache: Cache, together: Together) -> None:
+    assert sorted(together(lambda who: cache.add("k", who, ttl=600))) == [False] * 7 + [True]
+
+
+def test_values_locks_and_slots_of_one_name_do_not_meet(cache: Cache) -> None:
+    cache.set("k", 1, ttl=60)
+    assert cache.lock("k", "a", ttl=60)
+    assert cache.acquire_slot("k", "a", 1, ttl=60)
+    cache.delete("k")
+    assert not cache.lock("k", "b", ttl=60)
+    assert not cache.acquire_slot("k", "b", 1, ttl=60)
+
+
 def test_values_are_not_shared(cache: Cache) -> None:
     value = [1]
     cache.set("k", value, ttl=60)
@@ -190,6 +221,25 @@ def test_slots_and_places_lapse(cache: Cache, pass_time: PassTime) -> None:
     pass_time(2_500)
     assert cache.acquire_slot("q", "c", 1, ttl=4)
     assert not cache.acquire_slot("q", "a", 1, ttl=4)
+
+
+def test_a_slot_lapses_while_others_are_held(cache: Cache, pass_time: PassTime) -> None:
+    assert cache.acquire_slot("q", "a", 2, ttl=2)
+    assert cache.acquire_slot("q", "b", 2, ttl=60)
+    assert not cache.acquire_slot("q", "c", 2, ttl=60)
+    pass_time(2_500)
+    assert cache.acquire_slot("q", "c", 2, ttl=60)
+    assert not cache.acquire_slot("q", "a", 2, ttl=60)
+
+
+def test_a_slot_is_renewed_for_longer_and_for_shorter(cache: Cache, pass_time: PassTime) -> None:
+    assert cache.acquire_slot("q", "a", 1, ttl=2)
+    assert cache.acquire_slot("q", "a", 1, ttl=60)
+    pass_time(2_500)
+    assert not cache.acquire_slot("q", "b", 1, ttl=600)
+    assert cache.acquire_slot("q", "a", 1, ttl=2)
+    pass_time(2_500)
+    assert cache.acquire_slot("q", "b", 1, ttl=2)
 
 
 def test_never_more_than_the_limit_hold_a_slot(cache: Cache, together: Together) -> None:

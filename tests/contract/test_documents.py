@@ -27,6 +27,58 @@ def test_a_document_comes_back_as_it_was_put(documents: Documents) -> None:
     assert documents.get("config", doc["_id"]) == doc
 
 
+ODD = {
+    "": 1, "$ref": "users", "$id": "7", "$set": {"$inc": [{"$x": None}]}, "a.b": {"c.d": 2}, "n\0ul": "\0", "\ue000": 3,
+    "\ue000\ue000": {"\ue0000": "$"}, "\ue0000\0": [], "ü": {"\0": {}},
+}  # fmt: skip
+
+
+def test_keys_may_be_any_text(documents: Documents) -> None:
+    whole = {"_id": "a", **ODD, "in": [ODD]}
+    documents.put("config", whole)
+    assert documents.get("config", "a") == whole
+    assert documents.find("config", Query(include=("$ref", "a.b"))) == [
+        {"_id": "a", "$ref": "users", "a.b": {"c.d": 2}},
+    ]
+    assert documents.find("config", Query(exclude=("$set", "in", "a.b"), limit=1)) == [
+        {"_id": "a", **{key: value for key, value in ODD.items() if key not in ("$set", "a.b")}},
+    ]
+    assert documents.count("config", Query((Where("$set.$inc.$x", "eq", None), Where("$ref", "eq", "users")))) == 1
+    documents.put("config", {"_id": "b", "plain": {}})
+    assert documents.update("config", "b", {"$odd": ODD, "plain.deep": ODD})
+    assert documents.update_many("config", (Where("plain", "exists", True),), {"more": {"$": ODD}}) == 1
+    assert documents.get("config", "b") == {"_id": "b", "plain": {"deep": ODD}, "$odd": ODD, "more": {"$": ODD}}
+    assert documents.update("config", "b", {"$odd": None})
+    assert "$odd" not in (documents.get("config", "b") or {})
+
+
+@pytest.mark.parametrize("kind", ["objects", "lists"])
+def test_documents_may_be_nested_deeply(documents: Documents, kind: str) -> None:
+    deep: Any = "the end"
+    for level in range(240):
+        deep = {"$key" if level % 2 else "key": deep} if kind == "objects" else [level, deep]
+    documents.put("config", {"_id": "a", "value": deep})
+    documents.put("config", {"_id": "b"})
+    assert documents.update("config", "b", {"value": deep})
+    assert documents.get("config", "a") == {"_id": "a", "value": deep}
+    assert documents.get("config", "b") == {"_id": "b", "value": deep}
+
+
+def test_numbers_come_back_as_they_were(documents: Documents) -> None:
+    numbers = [0, 1.0, -1, 2**31, 1_790_000_000_000, 2**53 + 1, -(2**63), 2**63 - 1, 2**64 - 1, 1e300, -0.5]
+    documents.put("config", {"_id": "a", "numbers": numbers, "largest": 2**64 - 1})
+    found = documents.get("config", "a") or {}
+    assert found["numbers"] == numbers
+    assert [type(number) for number in found["numbers"]] == [type(number) for number in numbers]
+    assert documents.update("config", "a", {"numbers": [2**63]}, (Where("largest", "gt", 2**62),))
+    assert documents.get("config", "a") == {"_id": "a", "numbers": [2**63], "largest": 2**64 - 1}
+
+
+def test_what_is_given_is_stored_as_json(documents: Documents) -> None:
+    documents.put("config", {"_id": "a", "pair": (1, 2), "nan": float("nan")})
+    assert documents.get("config", "a") == {"_id": "a", "pair": [1, 2], "nan": None}
+
+
 def test_an_unknown_id_is_none(documents: Documents) -> None:
     assert documents.get("config", "no") is None
     assert documents.delete("config", "no") is False
@@ -152,6 +204,14 @@ def test_a_claim_is_won_by_exactly_one(documents: Documents, together: Together)
 def test_an_insert_is_won_by_exactly_one(documents: Documents, together: Together) -> None:
     won = together(lambda number: documents.insert("ledger", {"_id": "m", "by": number}))
     assert sorted(won) == [False] * 7 + [True]
+
+
+def test_an_update_of_many_is_won_as_a_whole(documents: Documents, together: Together) -> None:
+    for number in range(40):
+        documents.put("gather_items", {"_id": f"g:{number}", "group": "g", "created": number})
+    waiting = (Where("group", "eq", "g"), Where("taken", "exists", False))
+    taken = together(lambda number: documents.update_many("gather_items", waiting, {"taken": f"m{number}"}))
+    assert sorted(taken) == [0] * 7 + [40]
 
 
 def test_versioned_updates_lose_none(documents: Documents, together: Together) -> None:

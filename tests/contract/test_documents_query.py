@@ -152,6 +152,26 @@ def test_a_list_may_be_very_long(documents: Documents) -> None:
     assert documents.count("flows", Query((Where("userId", "in", many),))) == 1
 
 
+@pytest.mark.parametrize("op", ["starts", "ends", "contains", "eq"])
+def test_a_text_may_be_very_long(documents: Documents, op: Any) -> None:
+    long = "(x.y)ä" * 1_500
+    documents.put("config", {"_id": "1", "name": [long, 5]})
+    documents.put("config", {"_id": "2", "name": long[:-1] + "Ä"})
+    documents.put("config", {"_id": "3", "name": long[:-1]})
+    assert ids(documents, Where("name", op, long)) == ("12" if op == "contains" else "1")
+
+
+def test_patterns_are_tested_together_with_other_conditions(sample: Documents) -> None:
+    either = (Where("name", "regex", "^b"), Where("box.a.b", "eq", 1), Where("people.email", "regex", "@Y"))
+    query = Query((Where("size", "exists", True), Where("_id", "regex", "[1-4]")), either, sort=(("_id", 1),))
+    assert [doc["_id"] for doc in sample.find("config", query)] == ["1", "2", "3"]
+    assert sample.update("config", "1", {"seen": True}, (Where("name", "regex", "ALPHA"),))
+    assert not sample.update("config", "1", {"seen": True}, (Where("name", "regex", "beta"),))
+    assert sample.update_many("config", (Where("name", "regex", "a$"),), {"seen": 5}) == 3
+    assert sample.delete_many("config", (Where("name", "regex", "a$"),), 2) == 2
+    assert sample.delete_many("config", (Where("name", "regex", "a$"),)) == 1
+
+
 def test_a_hostile_pattern_is_answered_at_once(documents: Documents) -> None:
     documents.put("config", {"_id": "a", "name": "a" * 5_000 + "!"})
     assert ids(documents, Where("name", "regex", "^(a+)+$")) == ""

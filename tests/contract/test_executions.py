@@ -1,35 +1,27 @@
-"""What every LogIndex must do with accounting records (engine/ports.py, design.md §4 "Executions")."""
+"""What every LogIndex must do with accounting records (engine/ports, design.md §4 "Executions")."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.adapters.embedded.logindex import SqliteLogIndex
 from engine.errors import BadRequest
 from engine.model.execution import ExecutionQuery, ExecutionRow
 from engine.model.log import LogQuery
 from engine.model.message import first_id
 from engine.model.times import from_iso
 from engine.ports import Doc, LogIndex
+from tests.contract.conftest import LogIndexes
 
 MARCH = from_iso("2026-03-15T12:00:00Z")
 END_OF_MARCH = from_iso("2026-03-31T23:59:59.999Z")
 DAY = 86_400_000
 RUN = 1_790_000_000_000
-
-
-@pytest.fixture(params=["embedded"])
-def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogIndex]:
-    index = {"embedded": SqliteLogIndex}[request.param](tmp_path)
-    yield index
-    index.close()
 
 
 def made(name: str, at: int = MARCH) -> str:
@@ -136,21 +128,20 @@ def test_accounting_records_are_not_in_the_log(index: LogIndex) -> None:
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
-def test_any_order_in_any_batches_and_again_gives_the_same(tmp_path: Path, seed: int) -> None:
+def test_any_order_in_any_batches_and_again_gives_the_same(index: LogIndex, seed: int) -> None:
     chance = random.Random(seed)
-    records = [delivery("a", "p", trigger="hook", delta=1)]
+    name = f"n{seed}"
+    records = [delivery(name, "p", trigger="hook", delta=1)]
     for n in range(20):
         more = {"errors": 1, "failedAt": "c"} if n == 7 else {}
-        records.append(delivery("a", "d", MARCH + n, message=str(n), delta=-1 if n else 18, steps=1, **more))
+        records.append(delivery(name, "d", MARCH + n, message=str(n), delta=-1 if n else 18, steps=1, **more))
     shuffled = [*records, *chance.sample(records, 8)]
     chance.shuffle(shuffled)
-    index = SqliteLogIndex(tmp_path / str(seed))
     while shuffled:
         size = chance.randint(1, 6)
         index.append(shuffled[:size])
         shuffled = shuffled[size:]
-    row = the(index, "a")
-    index.close()
+    row = the(index, name)
     assert (row.status, row.steps, row.errors, row.failed_at) == ("succeeded", 20, 1, "c")
     assert (row.trigger, row.started, row.last) == ("hook", MARCH, MARCH + 19)
 
@@ -272,24 +263,28 @@ def test_what_went_on_meanwhile_is_not_concluded(index: LogIndex) -> None:
 # -- lists
 
 
-@pytest.fixture
-def shop(index: LogIndex) -> LogIndex:
-    index.append(
-        [
-            delivery("a", "r", MARCH + 1, steps=5, trigger="hook"),
-            delivery("b", "r", MARCH + 2, steps=1, unprocessed=1, errors=3, failedAt="c9"),
-            delivery("c", "p", MARCH + 3, delta=1),
-            delivery("d", "r", MARCH + 4, waits=1),
-            delivery("e", "r", MARCH + 5, flowId="f2", steps=9),
-            delivery("f", "p", MARCH + 6, delta=1, cancelled="no"),
-            line("a", msg='{"order":"gift 4711"}'),
-            line("b", msg='{"order":"gift 4712"}'),
-            line("b", 2, severity="error", err='{"message":"card declined"}'),
-            line("e", msg='"gift"', flowId="f2"),
-            line("c", flowId="f2", msg='"unicorn"'),
-        ]
-    )
-    return index
+SHOP = (
+    delivery("a", "r", MARCH + 1, steps=5, trigger="hook"),
+    delivery("b", "r", MARCH + 2, steps=1, unprocessed=1, errors=3, failedAt="c9"),
+    delivery("c", "p", MARCH + 3, delta=1),
+    delivery("d", "r", MARCH + 4, waits=1),
+    delivery("e", "r", MARCH + 5, flowId="f2", steps=9),
+    delivery("f", "p", MARCH + 6, delta=1, cancelled="no"),
+    line("a", msg='{"order":"gift 4711"}'),
+    line("b", msg='{"order":"gift 4712"}'),
+    line("b", 2, severity="error", err='{"message":"card declined"}'),
+    line("e", msg='"gift"', flowId="f2"),
+    line("c", flowId="f2", msg='"unicorn"'),
+)
+
+
+@pytest.fixture(scope="module")
+def shop(log_indexes: LogIndexes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogIndex]:
+    """Only read."""
+    index = log_indexes.empty(tmp_path_factory.mktemp("shop"), "shop")
+    index.append(SHOP)
+    yield index
+    index.close()
 
 
 @pytest.mark.parametrize(
@@ -353,10 +348,11 @@ def test_bad_queries_are_named(index: LogIndex, query: dict[str, Any]) -> None:
         index.executions(ExecutionQuery(**query))
 
 
-def test_deleting_by_flow(shop: LogIndex) -> None:
-    shop.delete(flow_ids=("f2",))
-    assert names(shop) == "fdcba"
-    assert shop.execution(made("e")) == []
+def test_deleting_by_flow(index: LogIndex) -> None:
+    index.append(SHOP)
+    index.delete(flow_ids=("f2",))
+    assert names(index) == "fdcba"
+    assert index.execution(made("e")) == []
 
 
 def test_deleting_by_age_keeps_what_still_moves(index: LogIndex) -> None:

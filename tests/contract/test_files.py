@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import BadRequest, NotFound, TooLarge
+from engine.errors import BadRequest, Conflict, NotFound, TooLarge
 from engine.model.file import FileRecord
 from engine.ports import Files, Query, Where
 
@@ -227,6 +227,119 @@ def test_readers_never_see_a_mixture(files: Files, together: Together) -> None:
                 assert len(set(content)) == 1
 
     together(work, threads=5)
+
+
+def never() -> Iterator[bytes]:
+    raise AssertionError("the content of a repeated operation must not be read")
+    yield b""  # a generator: it fails when read, not when made
+
+
+def test_a_repeated_operation_changes_nothing(files: Files) -> None:
+    file_id = save(files, b"a", file_id="f1", op_id="m1:1").file_id
+    files.append(file_id, b"b", op_id="m2:1")
+    record = files.replace(file_id, [b"abc"], op_id="m3:1")
+    for repeated in (
+        files.append(file_id, b"b", op_id="m2:1"),
+        files.replace(file_id, never(), op_id="m3:1"),
+        files.replace(file_id, never(), op_id="m2:1"),
+        save(files, never(), file_id="f1", filename="other.txt", op_id="m1:1"),
+        files.append(file_id, b"b", op_id="m2:1", expect="what was read is long gone"),
+    ):
+        assert repeated == record
+    assert load(files, file_id) == b"abc"
+    assert files.append(file_id, b"d", op_id="m2:2").length == 4
+
+
+def test_an_operation_counts_for_its_own_file(files: Files) -> None:
+    for name in ("f1", "f2"):
+        save(files, b"", file_id=name)
+        files.append(name, b"x", op_id="m1:1")
+    assert (load(files, "f1"), load(files, "f2")) == (b"x", b"x")
+
+
+def test_an_operation_that_failed_may_be_repeated(files: Files) -> None:
+    file_id = save(files, b"old").file_id
+    with pytest.raises(TooLarge):
+        files.replace(file_id, b"x" * TOO_MUCH, op_id="m1:1")
+    with pytest.raises(Conflict):
+        files.append(file_id, b"x", op_id="m1:1", expect="another")
+    files.append(file_id, b" and new", op_id="m1:1")
+    assert load(files, file_id) == b"old and new"
+
+
+def test_operations_are_forgotten_after_an_hour(files: Files, pass_time: Callable[[int], None]) -> None:
+    file_id = save(files, b"").file_id
+    files.append(file_id, b"x", op_id="m1:1")
+    pass_time(3_599_000)
+    files.append(file_id, b"x", op_id="m1:1")
+    assert load(files, file_id) == b"x"
+    pass_time(2_000)
+    files.append(file_id, b"x", op_id="m1:1")
+    assert load(files, file_id) == b"xx"
+
+
+def test_a_deleted_file_does_not_come_back_by_repetition(files: Files) -> None:
+    file_id = save(files, b"a").file_id
+    files.append(file_id, b"b", op_id="m1:1")
+    files.delete(file_id)
+    acts: list[Callable[[], object]] = [
+        lambda: files.append(file_id, b"b", op_id="m1:1"),
+        lambda: files.replace(file_id, b"", op_id="m1:1"),
+    ]
+    for act in acts:
+        with pytest.raises(NotFound):
+            act()
+
+
+def test_a_change_of_other_content_than_was_read_is_a_conflict(files: Files) -> None:
+    read = save(files, b"a")
+    file_id = read.file_id
+    changed = files.append(file_id, b"b", expect=read.md5)
+    acts: list[Callable[[], object]] = [
+        lambda: files.append(file_id, b"c", expect=read.md5),
+        lambda: files.replace(file_id, b"c", expect=read.md5),
+    ]
+    for act in acts:
+        with pytest.raises(Conflict, match=file_id) as caught:
+            act()
+        assert caught.value.retryable
+    assert load(files, file_id) == b"ab"
+    files.replace(file_id, b"c", expect=changed.md5)
+    assert load(files, file_id) == b"c"
+
+
+def test_of_several_writers_that_read_the_same_only_one_succeeds(files: Files, together: Together) -> None:
+    read = save(files, b"start")
+
+    def work(who: int) -> bool:
+        try:
+            if who % 2:
+                files.append(read.file_id, str(who).encode(), expect=read.md5)
+            else:
+                files.replace(read.file_id, [str(who).encode()], expect=read.md5)
+        except Conflict:
+            return False
+        return True
+
+    assert together(work, threads=6).count(True) == 1
+
+
+def test_a_file_may_be_changed_while_a_replacement_is_read(files: Files) -> None:
+    read = save(files, b"start")
+
+    def content() -> Iterator[bytes]:
+        yield b"new"
+        files.append(read.file_id, b" more")
+
+    with pytest.raises(Conflict):
+        files.replace(read.file_id, content(), expect=read.md5)
+    assert load(files, read.file_id) == b"start more"
+
+
+def test_one_operation_by_several_at_a_time_happens_once(files: Files, together: Together) -> None:
+    file_id = save(files, b"").file_id
+    together(lambda who: files.append(file_id, b"x", op_id="m1:1"), threads=6)
+    assert load(files, file_id) == b"x"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -61,6 +61,32 @@ def test_save_replaces_and_clear_removes_everything(state: State) -> None:
     assert state.load(OWNER) == {}
 
 
+def test_keys_and_values_may_be_any_json(state: State) -> None:
+    values = {"": {"$ref": 1, "\0": [{"\ue000": 2**64 - 1}]}, "\0": 1.0, "a\0b": 1_790_000_000_000, "$inc": {"": None}}
+    state.apply(OWNER, "1", "save", "", values)
+    state.apply(OWNER, "2", "add_to_set", "\ue000", {"$x": 1})
+    assert state.apply(OWNER, "3", "add_to_set", "\ue000", {"$x": 1}) is False
+    assert state.apply(OWNER, "4", "inc", "\0", 2**63) == 2**63 + 1.0
+    assert state.load(OWNER) == {**values, "\0": 2**63 + 1.0, "\ue000": [{"$x": 1}]}
+    assert type(state.get(OWNER, "a\0b")) is int
+    state.apply(OWNER, "5", "set", "n", {1: "one"})
+    assert state.get(OWNER, "n") == {"1": "one"}
+
+
+def test_an_owner_may_have_many_keys(state: State) -> None:
+    many = {f"key {number}": number for number in range(3_000)}
+    state.apply(OWNER, "1", "save", "", many)
+    state.apply(OWNER + "2", "1", "set", "k", 1)
+    fewer = {f"key {number}": -number for number in range(2_000, 4_000)}
+    state.apply(OWNER, "2", "save", "", fewer)
+    assert state.apply(OWNER, "3", "inc", "key 3999") == -3998
+    state.apply(OWNER, "1", "save", "", many)
+    assert state.load(OWNER) == {**fewer, "key 3999": -3998}
+    state.apply(OWNER, "4", "clear", "")
+    assert state.load(OWNER) == {}
+    assert state.load(OWNER + "2") == {"k": 1}
+
+
 def test_owners_do_not_see_each_other(state: State) -> None:
     state.apply("flow:1", "1", "set", "k", 1)
     state.apply("flow:2", "1", "set", "k", 2)

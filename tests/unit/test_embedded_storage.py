@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from engine.adapters.embedded import state as state_module
+from engine.adapters.embedded import operations
 from engine.adapters.embedded.cache import MemoryCache
 from engine.adapters.embedded.database import Database
 from engine.adapters.embedded.documents import SqliteDocuments, delete_sql, put_sql
@@ -114,7 +114,7 @@ def test_a_settlements_statements_write_documents(database: Database) -> None:
 
 
 def test_old_operation_ids_are_removed_in_pieces(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "PURGE_ROWS", 10)
+    monkeypatch.setattr(operations, "PURGE_ROWS", 10)
     clock = Clock()
     state = SqliteState(database, clock)
     for number in range(25):

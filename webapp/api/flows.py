@@ -128,27 +128,26 @@ def clone(flow_id: str, body: dict[str, Any]) -> dict[str, str]:
     return {"cloneId": platform().flows.clone(flow_id, caller(), body)["_id"]}
 
 
+PROBLEMS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"componentId": TEXT, "path": TEXT, "keyword": TEXT, "message": TEXT},
+    },
+}
+
+
 @routes.get("/flows/<flow_id>/validate")
 @operation(
-    "What keeps a flow from starting",
+    "What keeps a flow from starting, and what it hardly means",
     tag="Flows",
-    answers={
-        200: {
-            "type": "object",
-            "properties": {
-                "errors": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"componentId": TEXT, "path": TEXT, "keyword": TEXT, "message": TEXT},
-                    },
-                }
-            },
-        }
-    },
+    description="`warnings` keep nothing from starting: variables that will be empty, because they read a step that "
+    "is disabled, gone, or not on the way.",
+    answers={200: {"type": "object", "properties": {"errors": PROBLEMS, "warnings": PROBLEMS}}},
 )
 def validate(flow_id: str) -> dict[str, Any]:
-    return {"errors": list(platform().flows.problems(flow_id, caller()))}
+    flows, by = platform().flows, caller()
+    return {"errors": list(flows.problems(flow_id, by)), "warnings": list(flows.warnings(flow_id, by))}
 
 
 @routes.post("/flows/<flow_id>/coordinator")

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request
 
 from webapp.current import platform
-from webapp.ingress import EXTENSION, Ingress
+from webapp.ingress import EXTENSION, Ingress, depth_of
 from webapp.openapi import OBJECT, TEXT, Param, operation
 from webapp.session import caller
 from webapp.webhook_answer import ALLOWED
@@ -31,8 +31,18 @@ routes = Blueprint("webhooks", __name__)
     description="Any body: JSON and forms arrive parsed, files are kept for the flow's owner. The answer is what a "
     "step of the execution says; 204 when the execution ended without one, 504 when there was none in time. The "
     "header X-Headrace-Correlation-Id names the execution. A trigger may check who calls: 401. A second call "
-    "with the same Idempotency-Key gets the first one's answer for a day. HEAD answers and starts nothing.",
-    answers={200: OBJECT, 202: OBJECT, 204: "text/plain", 401: OBJECT, 404: OBJECT, 413: OBJECT, 504: OBJECT},
+    "with the same Idempotency-Key gets the first one's answer for a day. HEAD answers and starts nothing. "
+    "429 with Retry-After: the flow or the caller's address is called too often.",
+    answers={
+        200: OBJECT,
+        202: OBJECT,
+        204: "text/plain",
+        401: OBJECT,
+        404: OBJECT,
+        413: OBJECT,
+        429: OBJECT,
+        504: OBJECT,
+    },
 )
 def call(flow_id: str, component_id: str) -> Response:
     door: Ingress = current_app.extensions[EXTENSION]
@@ -54,5 +64,7 @@ def call(flow_id: str, component_id: str) -> Response:
 )
 def inject(flow_id: str, body: dict[str, Any]) -> dict[str, Any]:
     platform().flows.get(flow_id, caller(), "start")
-    correlation_id = platform().webhooks.inject(flow_id, body["componentId"], body["inputPort"], body.get("content"))
+    depth = depth_of(request.environ)
+    target = (flow_id, body["componentId"], body["inputPort"])
+    correlation_id = platform().webhooks.inject(*target, body.get("content"), depth)
     return {"flowId": flow_id, "correlationId": correlation_id}

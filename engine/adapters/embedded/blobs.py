@@ -6,15 +6,14 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 from uuid import uuid4
 
-from engine.errors import BadRequest, TooLarge, Unavailable
-
-Content = bytes | IO[bytes] | Iterable[bytes]
+from engine.adapters.file_records import Content, Written, check_size, pieces
+from engine.errors import Unavailable
 
 CHUNK = 256 * 1024
 _MEANINGS = {
@@ -24,13 +23,6 @@ _MEANINGS = {
     errno.EACCES: "the folder may not be written",
     errno.EMFILE: "too many files are open",
 }
-
-
-class Written(NamedTuple):
-    """What was written: its size in bytes, and the running MD5 that an append may go on with."""
-
-    length: int
-    digest: Any
 
 
 class BlobFolder:
@@ -70,17 +62,13 @@ class BlobFolder:
 
     def _copy(self, content: Content, file: IO[bytes]) -> Written:
         length, digest = 0, hashlib.md5(usedforsecurity=False)
-        for chunk in _chunks(content):
+        for chunk in pieces(content):
             length += len(chunk)
-            self.check_size(length)
+            check_size(length, self._max_bytes)
             digest.update(chunk)
             with _disk_errors():
                 file.write(chunk)
         return Written(length, digest)
-
-    def check_size(self, length: int) -> None:
-        if length > self._max_bytes:
-            raise TooLarge(f"a file may have {self._max_bytes} bytes at most (HEADRACE_FILE_BYTES)")
 
     def extend(self, name: str, length: int, content: bytes) -> None:
         """Write `content` after the first `length` bytes; what a crash left beyond them is cut off."""
@@ -139,18 +127,6 @@ class _Head(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _chunks(content: Content) -> Iterator[bytes]:
-    if isinstance(content, bytes | bytearray | memoryview):
-        yield bytes(content)
-        return
-    read = getattr(content, "read", None)
-    pieces: Iterable[Any] = content if read is None else iter(lambda: read(CHUNK), b"")
-    for piece in pieces:
-        if not isinstance(piece, bytes | bytearray | memoryview):
-            raise BadRequest(f"the content of a file must be bytes, not {type(piece).__name__}: encode it first")
-        yield bytes(piece)
 
 
 @contextmanager

@@ -120,6 +120,11 @@ class SqliteBus:
         self._log_seq = itertools.count(last_log + 1)
         self._log_spilled = last_log > 0
 
+    @property
+    def blocked(self) -> str | None:
+        """A fault of the disk shows when something is stored."""
+        return None
+
     # -- publishing and settling
 
     def publish(self, messages: Sequence[Message]) -> Future[None]:
@@ -135,7 +140,7 @@ class SqliteBus:
             time.sleep(HOLD)
 
     def _commit(self, delivery: Delivery | None, settlement: Settlement) -> Future[None]:
-        rows: list[Rows] = [_write_rows(write) for write in settlement.writes]
+        rows: list[Rows] = [_write_rows(write) for write in (*settlement.writes, *settlement.last)]
         if delivery is not None:
             rows.append((_DELETE, [(delivery.message.id,)]))
         encoded = [encode(m) for m in settlement.publishes]

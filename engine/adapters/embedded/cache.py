@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,14 +10,11 @@ from typing import Any
 
 import orjson
 
+from engine.adapters.subscribers import Handler, Subscribers
 from engine.errors import BadRequest
-
-log = logging.getLogger(__name__)
 
 MAX_ENTRIES = 100_000
 SWEEP_EVERY = 4_096
-
-Handler = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -52,7 +48,7 @@ class MemoryCache:
         self._entries: dict[str, tuple[bytes, float]] = {}
         self._locks: dict[str, tuple[str, float]] = {}
         self._queues: dict[str, _Queue] = {}
-        self._handlers: dict[str, list[Handler]] = {}
+        self._subscribers = Subscribers()
         self._until_sweep = SWEEP_EVERY
 
     # -- values
@@ -64,16 +60,23 @@ class MemoryCache:
 
     def set(self, key: str, value: Any, ttl: float) -> None:
         """Raises BadRequest when `value` is not JSON."""
-        try:
-            data = orjson.dumps(value)
-        except TypeError as error:
-            raise BadRequest(f"cache key {key!r}: the value cannot be stored: {error}") from error
+        data = encoded(key, value)
         with self._mutex:
             self._store(key, data, self._now() + ttl)
 
-    def delete(self, key: str) -> None:
+    def add(self, key: str, value: Any, ttl: float) -> bool:
+        """Raises BadRequest when `value` is not JSON."""
+        data = encoded(key, value)
         with self._mutex:
-            self._entries.pop(key, None)
+            if self._live(key) is not None:
+                return False
+            self._store(key, data, self._now() + ttl)
+            return True
+
+    def delete(self, *keys: str) -> None:
+        with self._mutex:
+            for key in keys:
+                self._entries.pop(key, None)
 
     def incr(self, key: str, by: int, ttl: float) -> int:
         """The new count. `ttl` runs from the first call, so a counter is a window of fixed length."""
@@ -127,30 +130,10 @@ class MemoryCache:
 
     def publish(self, channel: str, text: str) -> None:
         """Handlers run in the caller's thread; one that raises is logged and stops no other."""
-        with self._mutex:
-            handlers = tuple(self._handlers.get(channel, ()))
-        for handler in handlers:
-            try:
-                handler(text)
-            except Exception:
-                log.exception("a subscriber failed", extra={"action": "subscriber_failed", "channel": channel})
+        self._subscribers.tell(channel, text)
 
     def subscribe(self, channel: str, handler: Handler) -> Callable[[], None]:
-        def called(text: str) -> None:
-            handler(text)  # a wrapper of its own: the same handler may subscribe twice
-
-        with self._mutex:
-            self._handlers.setdefault(channel, []).append(called)
-
-        def unsubscribe() -> None:
-            with self._mutex:
-                kept = [other for other in self._handlers.get(channel, ()) if other is not called]
-                if kept:
-                    self._handlers[channel] = kept
-                else:
-                    self._handlers.pop(channel, None)
-
-        return unsubscribe
+        return self._subscribers.add(channel, handler)
 
     # -- slots
 
@@ -196,3 +179,11 @@ class MemoryCache:
         for queue in self._queues.values():
             queue.forget_lapsed(now)
         self._queues = {key: queue for key, queue in self._queues.items() if not queue.empty}
+
+
+def encoded(key: str, value: Any) -> bytes:
+    """Raises BadRequest."""
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        raise BadRequest(f"cache key {key!r}: the value cannot be stored: {error}") from error

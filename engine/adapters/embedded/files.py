@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,24 +20,32 @@ from uuid import uuid4
 import orjson
 import sqlalchemy as sa
 
-from engine.adapters.embedded.blobs import CHUNK, BlobFolder, Content, Written
+from engine.adapters.embedded.blobs import CHUNK, BlobFolder
 from engine.adapters.embedded.database import Database
 from engine.adapters.embedded.documents import encode
+from engine.adapters.embedded.operations import Operations
 from engine.adapters.embedded.query_sql import create, matching, select, table_source
-from engine.errors import BadRequest, NotFound, Unavailable
+from engine.adapters.file_records import (
+    INDEXES,
+    USED_EXACT,
+    Content,
+    Digests,
+    Written,
+    check_size,
+    check_unchanged,
+    checked_id,
+    from_doc,
+    owner,
+    to_doc,
+)
+from engine.errors import NotFound, Unavailable
 from engine.model.file import FileRecord
 from engine.model.message import new_id
-from engine.model.times import from_iso
-from engine.ports import Clock, Doc, Query, Where
+from engine.ports import Clock, Query, Where
 
 log = logging.getLogger(__name__)
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _STRIPES = 64
-_DIGESTS = 256
-_INDEXES = (("metadata.userId", "filename"), ("filename",), ("used",))
-_USED_EXACT = 86_400_000
-"""Milliseconds within which a further opening of a file is not recorded."""
 
 _GET = "SELECT doc, generation FROM files WHERE id = ?"
 _PUT = (
@@ -56,13 +62,15 @@ class SqliteFiles:
     def __init__(self, database: Database, folder: Path, clock: Clock, max_bytes: int) -> None:
         self._database = database
         self._clock = clock
+        self._max_bytes = max_bytes
         self._blobs = BlobFolder(folder, max_bytes)
         self._locks = [Lock() for _ in range(_STRIPES)]
-        self._digests = _Digests()
+        self._digests = Digests()
         self._table, self._source = table_source(
-            "files", database.metadata, _INDEXES, sa.Column("generation", sa.Text, nullable=False)
+            "files", database.metadata, INDEXES, sa.Column("generation", sa.Text, nullable=False)
         )
-        database.write(lambda connection: create(connection, self._table))
+        self._operations = Operations(database.metadata)
+        database.write(lambda connection: create(connection, self._table, self._operations.table))
         self._remove_orphans()
 
     def save(
@@ -74,37 +82,52 @@ class SqliteFiles:
         metadata: Mapping[str, Any],
         file_id: str | None = None,
         created: int | None = None,
+        op_id: str | None = None,
     ) -> FileRecord:
         """A known `file_id` is replaced with its record. Raises BadRequest, TooLarge, Unavailable."""
         now = self._clock.now()
-        key = new_id(now) if file_id is None else _checked_id(file_id)
+        key = new_id(now) if file_id is None else checked_id(file_id)
         new = FileRecord(
             key, filename, content_type, 0, "", now if created is None else created, dict(metadata), used=now
         )
         encode(new.to_json(), f"the record of file {key}")
-        return self._store(key, content, lambda old: new)
+        return self._repeated(key, op_id) or self._store(key, content, lambda old: new, op_id)
 
-    def replace(self, file_id: str, content: Content) -> FileRecord:
+    def replace(
+        self, file_id: str, content: Content, *, op_id: str | None = None, expect: str | None = None
+    ) -> FileRecord:
         """New content under the same id, name and type; the upload date is now."""
-        self.info(file_id)
+        repeated = self._repeated(file_id, op_id)
+        if repeated is not None:
+            return repeated
+        check_unchanged(self.info(file_id), expect)  # before the content is read, which may take long
 
         def renew(old: FileRecord | None) -> FileRecord:
+            if old is None:
+                raise NotFound(f"file {file_id} was deleted meanwhile")
+            check_unchanged(old, expect)
             now = self._clock.now()
-            return replace(_existing(old, file_id), upload_date=now, used=now)
+            return replace(old, upload_date=now, used=now)
 
-        return self._store(file_id, content, renew)
+        return self._store(file_id, content, renew, op_id)
 
-    def append(self, file_id: str, content: bytes) -> FileRecord:
+    def append(
+        self, file_id: str, content: bytes, *, op_id: str | None = None, expect: str | None = None
+    ) -> FileRecord:
         with self._lock(file_id):
+            repeated = self._repeated(file_id, op_id)
+            if repeated is not None:
+                return repeated
             record, generation = self._load(file_id)
+            check_unchanged(record, expect)
             length = record.length + len(content)
-            self._blobs.check_size(length)
+            check_size(length, self._max_bytes)
             name = f"{file_id}.{generation}"
             digest = self._digests.take(name, record.length) or self._digest(file_id)
             self._blobs.extend(name, record.length, content)
             digest.update(content)
             record = replace(record, length=length, md5=digest.hexdigest(), used=self._clock.now())
-            self._point(record, generation)
+            self._point(record, generation, op_id)
             self._digests.put(name, Written(length, digest))
             return record
 
@@ -124,7 +147,7 @@ class SqliteFiles:
         """A buffered reader that can seek; it keeps its content when the file is replaced or deleted."""
         for _ in range(8):  # a replacement may remove the content between the two steps
             record, generation = self._load(file_id)
-            if self._clock.now() - record.used >= _USED_EXACT:
+            if self._clock.now() - record.used >= USED_EXACT:
                 self._touch(file_id)
             try:
                 return self._blobs.open(f"{file_id}.{generation}", record.length)
@@ -151,7 +174,7 @@ class SqliteFiles:
     def find(self, query: Query) -> list[FileRecord]:
         statement = select(self._source, query, self._table.c.doc)
         with self._database.read() as connection:
-            return [_record(orjson.loads(text)) for text in connection.execute(statement).scalars()]
+            return [from_doc(orjson.loads(text)) for text in connection.execute(statement).scalars()]
 
     def count(self, query: Query) -> int:
         """How many match; limit and offset do not matter."""
@@ -167,34 +190,62 @@ class SqliteFiles:
 
     # -- inside
 
-    def _store(self, file_id: str, content: Content, describe: Callable[[FileRecord | None], FileRecord]) -> FileRecord:
+    def _repeated(self, file_id: str, op_id: str | None) -> FileRecord | None:
+        """The record as it is, when the operation was applied to the file before."""
+        if op_id is None:
+            return None
+        with self._database.read() as connection:
+            seen = self._operations.seen(connection, op_id, owner(file_id), self._clock.now())
+        found = None if seen is None else self._find(file_id)
+        return found and found[0]
+
+    def _store(
+        self,
+        file_id: str,
+        content: Content,
+        describe: Callable[[FileRecord | None], FileRecord],
+        op_id: str | None,
+    ) -> FileRecord:
         """Write a new generation without a lock (it may be a slow upload), then point to it under one."""
         generation = uuid4().hex
         name = f"{file_id}.{generation}"
         written = self._blobs.write(name, content)
+        repeated = None
         try:
             with self._lock(file_id):
-                old = self._find(file_id)
-                described: FileRecord = describe(old and old[0])
-                record = replace(described, length=written.length, md5=written.digest.hexdigest())
-                self._point(record, generation)
+                repeated = self._repeated(file_id, op_id)
+                if repeated is None:
+                    old = self._find(file_id)
+                    described: FileRecord = describe(old and old[0])
+                    record = replace(described, length=written.length, md5=written.digest.hexdigest())
+                    self._point(record, generation, op_id)
         except BaseException:
             self._blobs.remove(name)
             raise
+        if repeated is not None:
+            self._blobs.remove(name)
+            return repeated
         self._digests.put(name, written)
         if old is not None:
             self._blobs.remove(f"{file_id}.{old[1]}")
         return record
 
-    def _point(self, record: FileRecord, generation: str) -> None:
-        doc = {**record.to_json(), "used": record.used}
-        row = (record.file_id, encode(doc, f"the record of file {record.file_id}"), generation)
-        self._database.write(lambda connection: connection.exec_driver_sql(_PUT, row))
+    def _point(self, record: FileRecord, generation: str, op_id: str | None = None) -> None:
+        """Store the record, and that the operation is done: both or neither."""
+        row = (record.file_id, encode(to_doc(record), f"the record of file {record.file_id}"), generation)
+        now = self._clock.now()
+
+        def work(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(_PUT, row)
+            if op_id is not None:
+                self._operations.remember(connection, op_id, owner(record.file_id), "null", now)
+
+        self._database.write(work)
 
     def _find(self, file_id: str) -> tuple[FileRecord, str] | None:
         with self._database.read() as connection:
             row = connection.exec_driver_sql(_GET, (file_id,)).first()
-        return None if row is None else (_record(orjson.loads(row[0])), row[1])
+        return None if row is None else (from_doc(orjson.loads(row[0])), row[1])
 
     def _load(self, file_id: str) -> tuple[FileRecord, str]:
         found = self._find(file_id)
@@ -218,50 +269,3 @@ class SqliteFiles:
         removed = self._blobs.sweep({f"{file_id}.{generation}" for file_id, generation in rows})
         if removed:
             log.info("removed unfinished files", extra={"action": "files_swept", "count": removed})
-
-
-class _Digests:
-    """Running MD5s of contents written lately, so that an append need not read the file again."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._kept: OrderedDict[str, Written] = OrderedDict()
-
-    def put(self, name: str, written: Written) -> None:
-        with self._lock:
-            self._kept[name] = written
-            if len(self._kept) > _DIGESTS:
-                self._kept.popitem(last=False)
-
-    def take(self, name: str, length: int) -> Any:
-        """The digest after `length` bytes, or None. It is handed over: the caller goes on with it."""
-        with self._lock:
-            written = self._kept.pop(name, None)
-        return written.digest if written is not None and written.length == length else None
-
-
-def _checked_id(file_id: str) -> str:
-    if not _ID.fullmatch(file_id):
-        raise BadRequest(f"file id {file_id!r}: use 1 to 128 letters, digits, hyphens and underscores")
-    return file_id
-
-
-def _existing(record: FileRecord | None, file_id: str) -> FileRecord:
-    if record is None:
-        raise NotFound(f"file {file_id} was deleted meanwhile")
-    return record
-
-
-def _record(doc: Doc) -> FileRecord:
-    metadata = {key: value for key, value in doc["metadata"].items() if key != "fileId"}
-    return FileRecord(
-        file_id=doc["fileId"],
-        filename=doc["filename"],
-        content_type=doc["contentType"],
-        length=doc["length"],
-        md5=doc["md5"],
-        upload_date=from_iso(doc["uploadDate"]),
-        metadata=metadata,
-        chunk_size=doc["chunkSize"],
-        used=doc["used"],
-    )

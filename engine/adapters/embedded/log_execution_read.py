@@ -9,15 +9,12 @@ from typing import Any
 import orjson
 
 from engine.adapters.embedded import log_executions
-from engine.adapters.embedded.log_month import READ_SECONDS, LogMonth, MonthGone
+from engine.adapters.embedded.log_month import LogMonth, MonthGone
 from engine.adapters.embedded.log_query import compile_query
-from engine.adapters.embedded.log_read import COUNTED, MAX_SORTS
-from engine.errors import BadRequest
+from engine.adapters.runlog.fields import COUNTED, READ_SECONDS
+from engine.adapters.runlog.sums import COLUMNS, check_page
 from engine.model.execution import SORTS, STATUSES, ExecutionQuery, ExecutionRow
 from engine.model.message import earliest_id
-
-WINDOW = 10_000
-"""Largest `offset + limit`."""
 
 _LATE = 10_000
 """Executions looked for by their records in a later month than their own: few go on that long."""
@@ -30,12 +27,8 @@ Sql = tuple[str, tuple[Any, ...]]
 
 def find(months: Sequence[LogMonth], query: ExecutionQuery) -> list[ExecutionRow]:
     """The page of all months together, sorted."""
-    if query.limit < 0 or query.offset < 0:
-        raise BadRequest("limit and offset must not be negative")
+    keys = check_page(query)
     wanted = query.offset + query.limit
-    if wanted > WINDOW:
-        raise BadRequest(f"offset + limit is {wanted}; beyond {WINDOW} page by time (from, to)")
-    keys = _sort(query)
     order = ", ".join(f"{_KEYS[name]} {'DESC' if direction < 0 else 'ASC'}" for name, direction in keys)
     chosen = ", ".join(_KEYS[name] for name, _ in keys)
     found: list[tuple[Any, ...]] = []
@@ -46,7 +39,7 @@ def find(months: Sequence[LogMonth], query: ExecutionQuery) -> list[ExecutionRow
         select = log_executions.SELECT.replace(" FROM", f", {chosen} FROM", 1)
         sql = f"{select} {index} WHERE {where} ORDER BY {order} LIMIT ?"
         found += _rows(month, sql, (*values, wanted))
-    width = len(log_executions.COLUMNS) + 1
+    width = len(COLUMNS) + 1
     for position in reversed(range(len(keys))):  # stable: the last key first
         place = width + position
         found.sort(key=lambda row: (row[place] is not None, row[place]), reverse=keys[position][1] < 0)
@@ -80,18 +73,6 @@ def _rows(month: LogMonth, sql: str, values: tuple[Any, ...]) -> list[tuple[Any,
             return [tuple(row) for row in connection.exec_driver_sql(sql, values)]
     except MonthGone:  # or made before there were executions
         return []
-
-
-def _sort(query: ExecutionQuery) -> list[tuple[str, int]]:
-    keys = list(query.sort) or [("started", -1)]
-    if len(keys) > MAX_SORTS:
-        raise BadRequest(f"sort by at most {MAX_SORTS} fields, not {len(keys)}")
-    for name, _ in keys:
-        if name not in SORTS:
-            raise BadRequest(f"sort: executions can be sorted by {', '.join(SORTS)}, not by {name!r}")
-    if all(name != "correlationId" for name, _ in keys):
-        keys.append(("correlationId", keys[-1][1]))
-    return keys
 
 
 def _index(month: LogMonth, query: ExecutionQuery, where: str, values: tuple[Any, ...]) -> str:

@@ -7,23 +7,17 @@ transaction that stores the ids of the records counted: appending a batch again 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
+from engine.adapters.runlog.sums import COLUMNS, folded
 from engine.model.execution import ExecutionRow
 from engine.model.message import earliest_id
 from engine.ports import Doc
-
-COLUMNS = (
-    "correlationId", "flowId", "run", "revision", "trigger", "started", "last", "open", "waits", "steps", "errors",
-    "unprocessed", "failedAt", "reason", "replayOf",
-)  # fmt: skip
-"""`open`: messages created minus consumed; `waits`: 1 once something of it waited; `unprocessed`: messages nobody
-tries again by himself; `reason`: why it was cancelled."""
 
 _TEXTS = frozenset(("correlationId", "flowId", "trigger", "failedAt", "reason", "replayOf"))
 _NEEDED = frozenset(COLUMNS) - {"trigger", "failedAt", "reason", "replayOf"}
@@ -85,7 +79,7 @@ _CONCLUDE = (
 )
 
 SELECT = f"SELECT {_NAMES}, status FROM execution"  # noqa: S608
-_AT = {name: position for position, name in enumerate((*COLUMNS, "status"))}
+_SELECTED = {name: position for position, name in enumerate((*COLUMNS, "status"))}
 
 
 # -- writing
@@ -98,7 +92,7 @@ def count(connection: sa.Connection, records: Sequence[Doc]) -> None:
     for (id_,) in known.all():
         del fresh[id_]
     _in_chunks(connection, _COUNTED, [(id_,) for id_ in fresh])
-    _in_chunks(connection, _MERGES, _folded(fresh.values()))
+    _in_chunks(connection, _MERGES, folded(fresh.values()))
 
 
 def _in_chunks(connection: sa.Connection, statements: dict[int, str], rows: Sequence[Sequence[Any]]) -> None:
@@ -108,38 +102,6 @@ def _in_chunks(connection: sa.Connection, statements: dict[int, str], rows: Sequ
         while start + size <= len(rows):
             connection.exec_driver_sql(statements[size], tuple(chain.from_iterable(rows[start : start + size])))
             start += size
-
-
-def _folded(records: Iterable[Doc]) -> list[list[Any]]:
-    """One row for each execution."""
-    rows: dict[tuple[str, str], list[Any]] = {}
-    for record in records:
-        get = record.get
-        correlation_id, flow_id, created = record["correlationId"], record["flowId"], record["created"]
-        row = [
-            correlation_id, flow_id, record["run"], record["revision"], get("trigger"), created, created,
-            record["delta"], 1 if get("waits") else 0, record["steps"], get("errors", 0), get("unprocessed", 0),
-            get("failedAt"), get("cancelled"), get("replayOf"),
-        ]  # fmt: skip
-        before = rows.setdefault((correlation_id, flow_id), row)
-        if before is not row:
-            _add(before, row)
-    return list(rows.values())
-
-
-def _add(row: list[Any], more: list[Any]) -> None:
-    for name in ("open", "steps", "errors", "unprocessed"):
-        row[_AT[name]] += more[_AT[name]]
-    if more[_AT["run"]] > row[_AT["run"]]:  # a later run goes on with what the stop of an earlier one had ended
-        row[_AT["reason"]] = more[_AT["reason"]]
-    for name in ("trigger", "reason", "replayOf"):
-        if row[_AT[name]] is None:
-            row[_AT[name]] = more[_AT[name]]
-    if more[_AT["failedAt"]] is not None:
-        row[_AT["failedAt"]] = more[_AT["failedAt"]]
-    for name in ("run", "last", "waits"):
-        row[_AT[name]] = max(row[_AT[name]], more[_AT[name]])
-    row[_AT["started"]] = min(row[_AT["started"]], more[_AT["started"]])
 
 
 def stop_flow(connection: sa.Connection, record: Doc) -> None:
@@ -179,7 +141,7 @@ def delete(connection: sa.Connection, before_ms: int | None, flow_ids: Sequence[
 
 def row_of(values: Sequence[Any]) -> ExecutionRow:
     """Of what `SELECT` yields."""
-    at = {name: values[position] for name, position in _AT.items()}
+    at = {name: values[position] for name, position in _SELECTED.items()}
     return ExecutionRow(
         correlation_id=at["correlationId"],
         flow_id=at["flowId"],

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,23 +26,12 @@ from sqlalchemy import event, exc
 
 from engine.adapters.embedded import log_executions
 from engine.adapters.embedded.faults import translate
+from engine.adapters.runlog.fields import FIELDS, READ_SECONDS, SEARCHED, month_span
 from engine.errors import BadRequest, HeadraceError, TimedOut
 from engine.model.execution import ExecutionRow
 from engine.ports import Doc
 
 log = logging.getLogger(__name__)
-
-FIELDS = (
-    "id", "created", "flowId", "componentId", "componentType", "correlationId", "severity", "type", "portType", "port",
-    "senderId", "senderType", "userId", "runId", "entity", "bundleId", "msg", "err",
-)  # fmt: skip
-"""Keys of a record with a column of their own, by that name; the others are kept as JSON in `extra`."""
-
-SEARCHED = ("msg", "err", "componentType")
-"""Columns of the text index."""
-
-READ_SECONDS = 10.0
-"""A longer search is given up: an open read keeps SQLite from reusing its write-ahead log."""
 
 _DELETE_ROWS = 2000
 MERGE_PAGES = 500
@@ -293,18 +281,6 @@ class LogMonth:
             with self._left:
                 self._open -= 1
                 self._left.notify_all()
-
-
-def month_name(created: int) -> str:
-    return datetime.fromtimestamp(created / 1000, UTC).strftime("%Y%m")
-
-
-def month_span(name: str) -> tuple[int, int]:
-    """First millisecond of the month and of the next."""
-    year, month = int(name[:4]), int(name[4:])
-    first = datetime(year, month, 1, tzinfo=UTC)
-    following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return int(first.timestamp()) * 1000, int(following.timestamp()) * 1000
 
 
 def _engine(path: Path, mode: str) -> sa.Engine:

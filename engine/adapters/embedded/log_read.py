@@ -5,35 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
 
 from engine.adapters.embedded import log_fields as fields
-from engine.adapters.embedded.log_month import FIELDS, READ_SECONDS, LogMonth, MonthGone
+from engine.adapters.embedded.log_month import LogMonth, MonthGone
 from engine.adapters.embedded.log_query import Condition
-from engine.errors import BadRequest
-from engine.model.log import LogQuery
-from engine.model.times import iso
+from engine.adapters.runlog.fields import (
+    ALWAYS,
+    COUNTED,
+    FIELDS,
+    HISTOGRAM_SECONDS,
+    MAX_BUCKETS,
+    READ_SECONDS,
+    SECOND,
+    after_value,
+    buckets_of,
+    check_after,
+    check_sorts,
+    interval_for,
+    with_times,
+)
 from engine.ports import Doc
 
-COUNTED = 10_000
-"""`count_up_to` stops here."""
-
-HISTOGRAM_SECONDS = 3.0
-"""A page of millions of records comes without its histogram rather than late."""
-
-MAX_SORTS = 5
-MAX_BUCKETS = 60
-_SECOND = 1000
-_MINUTE = 60 * _SECOND
-_INTERVALS = tuple(
-    _SECOND * seconds
-    for seconds in (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000)
-)
-_ALWAYS = ("_id", "_index", "sort")
-_NAMED = frozenset((*FIELDS, "gridTimestamp", "@timestamp", "@version", *_ALWAYS))
+_MINUTE = 60 * SECOND
+_NAMED = frozenset((*FIELDS, "gridTimestamp", "@timestamp", "@version", *ALWAYS))
 _COLUMNS = ", ".join(f'log."{name}"' for name in (*FIELDS, "extra"))
 
 
@@ -60,8 +57,7 @@ class Hit:
 def sort_keys(sort: Iterable[tuple[str, int]]) -> list[Key]:
     """The sort fields and, last, the record's id, so that no two records are equal."""
     keys = [Key(name, *fields.sort_key(name), direction < 0) for name, direction in sort]
-    if len(keys) > MAX_SORTS:
-        raise BadRequest(f"sort by at most {MAX_SORTS} fields, not {len(keys)}")
+    check_sorts(len(keys))
     keys = keys or [Key("created", *fields.sort_key("created"), True)]
     if all(key.sql != "log.id" for key in keys):
         keys.append(Key("_id", "log.id", (), False, keys[-1].descending))
@@ -69,9 +65,8 @@ def sort_keys(sort: Iterable[tuple[str, int]]) -> list[Key]:
 
 
 def after(keys: list[Key], values: tuple[Any, ...], sorts: int) -> Condition:
-    if len(values) not in (sorts, len(keys)):
-        raise BadRequest(f"searchAfter has {len(values)} values but sort has {sorts} fields; give one for each")
-    pairs = [(key, fields.after_value(key.name, value)) for key, value in zip(keys, values, strict=False)]
+    check_after(values, sorts, len(keys))
+    pairs = [(key, after_value(key.name, value)) for key, value in zip(keys, values, strict=False)]
     sql, bound = "", ()
     for position, (key, value) in reversed(list(enumerate(pairs))):
         beyond = "<" if key.descending else ">"
@@ -121,32 +116,9 @@ def _hit(month: LogMonth, row: tuple[Any, ...]) -> Hit:
     source: Doc = {name: value for name, value in zip(FIELDS, row, strict=False) if value is not None}
     if row[width] is not None:
         source.update(orjson.loads(row[width]))
-    moment = iso(source["created"])
     keys = row[width + 1 :]
-    doc = {
-        **source,
-        "gridTimestamp": moment,
-        "@timestamp": moment,
-        "@version": "1",
-        "_id": source["id"],
-        "_index": f"flow-{month.name}",
-        "sort": list(keys),
-    }
+    doc = {**with_times(source, f"flow-{month.name}"), "sort": list(keys)}
     return Hit(keys, doc)
-
-
-def trim(doc: Doc, query: LogQuery) -> Doc:
-    if not query.includes and not query.excludes:
-        return doc
-
-    def kept(name: str) -> bool:
-        if name in _ALWAYS:
-            return True
-        if query.includes and not any(fnmatchcase(name, pattern) for pattern in query.includes):
-            return False
-        return not any(fnmatchcase(name, pattern) for pattern in query.excludes)
-
-    return {name: value for name, value in doc.items() if kept(name)}
 
 
 # -- counts
@@ -179,20 +151,16 @@ def histogram(months: list[LogMonth], condition: Condition) -> list[Doc]:
     step = _MINUTE
     counts = _grouped(months, condition, step)
     if counts and (max(counts) - min(counts)) * step < MAX_BUCKETS * _MINUTE:
-        step = _SECOND
+        step = SECOND
         counts = _grouped(months, condition, step)
     if not counts:
         return []
-    span = (max(counts) - min(counts)) * step
-    interval = next((length for length in _INTERVALS if span // length < MAX_BUCKETS), _INTERVALS[-1])
+    interval = interval_for((max(counts) - min(counts)) * step)
     buckets: dict[int, int] = {}
     for number, count in counts.items():
         key = number * step // interval
         buckets[key] = buckets.get(key, 0) + count
-    return [
-        {"key_as_string": iso(key * interval), "key": key * interval, "doc_count": buckets.get(key, 0)}
-        for key in range(min(buckets), max(buckets) + 1)
-    ]
+    return buckets_of(buckets, interval)
 
 
 def _grouped(months: list[LogMonth], condition: Condition, step: int) -> dict[int, int]:

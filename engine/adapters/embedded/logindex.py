@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import orjson
 
 from engine.adapters.embedded import log_execution_read
-from engine.adapters.embedded.log_month import LogMonth, month_name, month_span
+from engine.adapters.embedded.log_month import LogMonth
 from engine.adapters.embedded.log_query import Condition, compile_query
-from engine.adapters.embedded.log_read import COUNTED, Hit, Key, after, count_up_to, fetch, histogram, sort_keys, trim
-from engine.errors import BadRequest, TimedOut
+from engine.adapters.embedded.log_read import Hit, Key, after, count_up_to, fetch, histogram, sort_keys
+from engine.adapters.runlog.fields import COUNTED, by_month, check_window, month_name, month_span, trim
+from engine.errors import TimedOut
 from engine.model.execution import ACCOUNTING, ExecutionQuery, ExecutionRow
 from engine.model.log import LogPage, LogQuery
 from engine.model.message import made_at
@@ -30,10 +31,6 @@ log = logging.getLogger(__name__)
 
 OLDEST_HOME = 400 * 86_400_000
 """Ids that name an earlier time than this before a record's own were not made by us at that time."""
-
-WINDOW = 10_000
-"""Largest `offset + size`; beyond it readers page by `search_after` (Elasticsearch's figure)."""
-
 
 PAUSE = 0.01
 """Seconds between two batches of a deletion, so that a thread that appends gets its turn."""
@@ -64,7 +61,7 @@ class SqliteLogIndex:
         if len(shown) < len(records):
             deliveries = _by_home(record for record in records if record.get("type") == "delivery")
             stops = [record for record in records if record.get("type") == "flow-stopped"]
-        batches = dict(_by_month(shown))
+        batches = by_month(shown)
         with self._writing:
             for name in sorted({*batches, *deliveries}):
                 month = self._months.get(name) or LogMonth(self.folder, name)
@@ -79,7 +76,7 @@ class SqliteLogIndex:
             self._months = {**self._months, month.name: month}  # readers may be walking the old one
 
     def search(self, query: LogQuery) -> LogPage:
-        _check_window(query)
+        check_window(query)
         keys = sort_keys(query.sort)
         condition = _scope(compile_query(query.query), query)
         if query.flow_ids is not None and not query.flow_ids:
@@ -244,20 +241,6 @@ class SqliteLogIndex:
 # -- months
 
 
-def _by_month(records: Sequence[Doc]) -> Iterator[tuple[str, list[Doc]]]:
-    start = end = 0
-    batches: dict[str, list[Doc]] = {}
-    batch: list[Doc] = []
-    for record in records:
-        created = record["created"]
-        if not start <= created < end:
-            name = month_name(created)
-            start, end = month_span(name)
-            batch = batches.setdefault(name, [])
-        batch.append(record)
-    yield from sorted(batches.items())
-
-
 def _by_home(records: Iterable[Doc]) -> dict[str, list[Doc]]:
     """Accounting records by the month their execution is kept in: that of the time in its id, if it has one."""
     start = end = 0
@@ -277,15 +260,6 @@ def _by_home(records: Iterable[Doc]) -> dict[str, list[Doc]]:
 
 
 # -- conditions
-
-
-def _check_window(query: LogQuery) -> None:
-    if query.size < 0 or query.offset < 0:
-        raise BadRequest("size and from must not be negative")
-    if query.offset + query.size > WINDOW:
-        raise BadRequest(f"from + size is {query.offset + query.size}; beyond {WINDOW} page with searchAfter")
-    if query.search_after and query.offset:
-        raise BadRequest("from and searchAfter exclude each other")
 
 
 def _both(one: Condition, other: Condition) -> Condition:

@@ -13,23 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from typing import Any
 
 import orjson
-import re2
 import sqlalchemy as sa
 
-from engine.errors import BadRequest
+from engine.adapters.conditions import (
+    INT64,
+    check_scalar,
+    check_text,
+    is_index,
+    listed,
+    pattern_of,
+    segments_of,
+    text_matches,
+)
 from engine.ports import Query, Where
 
 Condition = sa.ColumnElement[bool]
 Test = Callable[[sa.ColumnElement[Any], sa.ColumnElement[Any]], Condition]
 """Given a value and its JSON type: does it pass?"""
-
-MAX_SEGMENTS = 12
-MAX_NUMBERS = 3
 
 _RANGES: dict[str, Callable[[Any, Any], Condition]] = {
     "lt": lambda value, bound: value < bound,
@@ -81,7 +85,7 @@ def create(connection: sa.Connection, *tables: sa.Table) -> None:
 
 def register_functions(connection: Any) -> None:
     """Give a SQLite driver connection the functions that compiled queries call."""
-    connection.create_function("text_matches", 2, _text_matches, deterministic=True)
+    connection.create_function("text_matches", 2, text_matches, deterministic=True)
 
 
 def select(source: Source, query: Query, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -116,7 +120,7 @@ def _condition(source: Source, where: Where) -> Condition:
         return _present(source, where.path).is_not(sa.true())
     if where.op != "in":
         return _holds(source, where.path, _test(where))
-    wanted = _list(where)
+    wanted = listed(where)
     known = _holds(source, where.path, _any_of(where.path, [value for value in wanted if value is not None]))
     if None in wanted:
         return sa.or_(known, _present(source, where.path).is_not(sa.true()))
@@ -127,7 +131,7 @@ def _condition(source: Source, where: Where) -> Condition:
 
 
 def _holds(source: Source, path: str, test: Test) -> Condition:
-    segments = _segments(path)
+    segments = segments_of(path)
     if path == "_id":
         return test(source.id, sa.literal_column("'text'"))
     if path in source.indexed:
@@ -146,7 +150,7 @@ def _holds(source: Source, path: str, test: Test) -> Condition:
 
 def _present(source: Source, path: str) -> Condition:
     """Something other than null stands there."""
-    segments = _segments(path)
+    segments = segments_of(path)
     if path == "_id":
         return sa.true()
     if path in source.indexed:
@@ -166,7 +170,7 @@ def _anywhere(
     """`leaf` at the path itself or, past one array without a number, in each of its objects."""
     found = [leaf(document, place) for place in _places(segments)]
     for cut in range(1, len(segments)):
-        if _is_index(segments[cut]):
+        if is_index(segments[cut]):
             continue
         for place, rest in product(_places(segments[:cut]), _places(segments[cut:])):
             # CASE, not AND: SQLite may test in any order, and reading a plain value as JSON is an error
@@ -185,7 +189,7 @@ def _exists(items: sa.TableValuedAlias, condition: Condition) -> Condition:
 
 
 def _sort_key(source: Source, path: str) -> sa.ColumnElement[Any]:
-    segments = _segments(path)
+    segments = segments_of(path)
     if path == "_id":
         return source.id
     if path in source.indexed:
@@ -194,24 +198,9 @@ def _sort_key(source: Source, path: str) -> sa.ColumnElement[Any]:
     return places[0] if len(places) == 1 else sa.func.coalesce(*places)
 
 
-def _segments(path: str) -> tuple[str, ...]:
-    """Raises BadRequest for a path that SQLite's JSON paths cannot express (it has no escapes)."""
-    segments = tuple(path.split("."))
-    if not all(segments) or any(char in '"\\' or char < " " for char in path) or not _encodable(path):
-        raise BadRequest(f"{path!r} is not a path: write names joined by dots, without quotes and backslashes")
-    if len(segments) > MAX_SEGMENTS or sum(map(_is_index, segments)) > MAX_NUMBERS:
-        raise BadRequest(f"{path!r}: a path has at most {MAX_SEGMENTS} parts and {MAX_NUMBERS} numbers among them")
-    return segments
-
-
-def _is_index(segment: str) -> bool:
-    # at most nine digits: SQLite lets larger ones wrap round
-    return segment.isascii() and segment.isdecimal() and len(segment) <= 9 and str(int(segment)) == segment
-
-
 def _places(segments: tuple[str, ...]) -> Iterator[str]:
     """The JSON paths to try: a number is an index of an array, or else the key of an object."""
-    choices = [(f'."{s}"', f"[{s}]") if _is_index(s) else (f'."{s}"',) for s in segments]
+    choices = [(f'."{s}"', f"[{s}]") if is_index(s) else (f'."{s}"',) for s in segments]
     return ("$" + "".join(steps) for steps in product(*choices))
 
 
@@ -221,7 +210,7 @@ def _json_path(segments: tuple[str, ...]) -> str:
 
 def _indexed_sql(path: str) -> str:
     """The text must be the same in the index and in the query, or the index is not used."""
-    return f"json_extract(doc, '{_json_path(_segments(path))}')"
+    return f"json_extract(doc, '{_json_path(segments_of(path))}')"
 
 
 def _indexed_text(path: str) -> sa.TextClause:
@@ -240,18 +229,11 @@ def _test(where: Where) -> Test:
         return _equals(where)
     if where.op in _RANGES:
         return _in_range(where)
-    text = where.value
-    if not isinstance(text, str) or not _encodable(text):
-        raise BadRequest(f"{where.path}: {where.op!r} needs a text, not {text!r}")
     if where.op == "starts":
-        return _starts(text)
+        return _starts(check_text(where))
     if where.op == "ends":
-        return _ends(text)
-    pattern = text if where.op == "regex" else re2.escape(text)
-    try:
-        _compiled(pattern)
-    except re2.error as error:
-        raise BadRequest(f"{where.path}: {text!r} is not a regular expression this product reads: {error}") from error
+        return _ends(check_text(where))
+    pattern = pattern_of(where)
     return lambda value, kind: sa.and_(kind == "text", sa.func.text_matches(pattern, value) == 1)
 
 
@@ -316,41 +298,11 @@ def _after(prefix: str) -> str:
 
 def _bound(path: str, value: Any) -> tuple[Any, tuple[str, ...]]:
     """The value as SQLite sees it, and the JSON types it may be compared with (never across types)."""
+    check_scalar(path, value)
     if isinstance(value, bool):
         return int(value), ("true", "false")
-    if isinstance(value, int):
-        return (value if -(2**63) <= value < 2**63 else float(value)), ("integer", "real")
-    if isinstance(value, float) and value == value:  # not NaN
-        return value, ("integer", "real")
-    if isinstance(value, str) and _encodable(value):
+    if isinstance(value, str):
         return value, ("text",)
-    raise BadRequest(f"{path}: cannot compare with {value!r}; give a text, a number, true or false")
-
-
-def _list(where: Where) -> list[Any]:
-    if isinstance(where.value, str) or not isinstance(where.value, Sequence | set | frozenset):
-        raise BadRequest(f"{where.path}: {where.op!r} needs a list, not {where.value!r}")
-    return list(where.value)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    return True
-
-
-# -- regular expressions: RE2, because users write them and its time is linear in the text
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> Any:
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    return re2.compile(pattern, options)
-
-
-def _text_matches(pattern: str, value: Any) -> bool:
-    return isinstance(value, str) and _compiled(pattern).search(value) is not None
+    if isinstance(value, int) and not -INT64 <= value < INT64:
+        value = float(value)
+    return value, ("integer", "real")

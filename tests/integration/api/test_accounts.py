@@ -214,6 +214,39 @@ def test_a_step_takes_accounts_of_its_own_service_only(ann: User) -> None:
     assert (answer.status_code, "acme:mail" in answer.json["message"]) == (400, True)
 
 
+def test_a_component_id_in_several_flows_is_bound_in_all(ann: User, stranger: User, platform: wiring.Platform) -> None:
+    """Ids are chosen by clients: a flow that was saved under a second id has the same ones."""
+    account_id = connect(ann)
+    first, (buy,) = flow_with(ann, "acme.shop.core.Buy")
+    second, _ = flow_with(ann, "acme.shop.core.Buy")
+    theirs = stranger.post("/flows", {"flow": {buy: {"type": "acme.shop.core.Buy"}}}).json["flowId"]
+    mailing = ann.post("/flows", {"flow": {buy: {"type": "acme.mail.core.Send"}}}).json["flowId"]
+    told: list[str] = []
+    platform.cache.subscribe("flow-changed", told.append)
+    assert ann.put(f"/auth/component/{buy}/{account_id}").status_code == 200
+    assert [ann.get(f"/accounts/flow/{flow}").json for flow in (first, second)] == [{buy: account_id}] * 2
+    assert ann.get(f"/accounts/flow/{mailing}").json == {buy: None}, "a step of another service has no use for it"
+    assert stranger.get(f"/accounts/flow/{theirs}").json == {buy: None}
+    assert sorted(told) == sorted([first, second])
+    assert ann.delete(f"/auth/component/{buy}").status_code == 200
+    assert [ann.get(f"/accounts/flow/{flow}").json for flow in (first, second)] == [{buy: None}] * 2
+
+
+def test_a_flow_is_saved_with_fitting_accounts_only(ann: User) -> None:
+    shop, mail = connect(ann), connect(ann, service="acme:mail", token={"username": "a", "password": "b"})
+    flow_id, (buy, plain) = flow_with(ann, "acme.shop.core.Buy", "acme.plain.core.Do")
+    flow = ann.get(f"/flows/{flow_id}").json["flow"]
+    for refused in (ann.put(f"/flows/{flow_id}", {"accounts": {buy: mail}}),
+                    ann.post("/flows", {"flow": flow, "accounts": {buy: mail}})):  # fmt: skip
+        assert refused.status_code == 400
+        assert refused.json["message"] == f"accounts.{buy}: this step needs an account of acme:shop, not of acme:mail"
+    assert ann.get(f"/accounts/flow/{flow_id}").json == {buy: None}
+    assert ann.put(f"/flows/{flow_id}", {"accounts": {buy: shop, plain: mail}}).status_code == 200
+    other = {**flow, buy: {**flow[buy], "type": "acme.mail.core.Send"}}
+    assert ann.put(f"/flows/{flow_id}", {"flow": other, "accounts": {buy: shop}}).status_code == 400
+    assert ann.put(f"/flows/{flow_id}", {"flow": other, "accounts": {buy: mail}}).status_code == 200
+
+
 def test_deleting_an_account_stops_what_uses_it(
     ann: User, platform: wiring.Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

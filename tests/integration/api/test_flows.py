@@ -179,6 +179,27 @@ def test_a_draft_may_be_saved(ann: User, platform: wiring.Platform) -> None:
     assert ann.get(f"/flows/{flow_id}").json["stage"] == "stopped"
 
 
+def test_variables_that_will_be_empty_are_warned_of(ann: User) -> None:
+    mapping = {"lambda": {"body": "{{{v}}}"}, "modifiers": {"body": {"v": {"variable": "$.off.count.count"}}}}
+    flow = {
+        "hook": {"type": "appmixer.utils.http.WebhookTrigger", "source": {}},
+        "off": {"type": "appmixer.utils.controls.Counter", "source": {"item": {"hook": ["request"]}}, "disabled": True},
+        "end": {
+            "type": "appmixer.utils.http.Response",
+            "label": "Answer",
+            "source": {"in": {"off": ["count"]}},
+            "config": {"transform": {"in": {"off": {"count": mapping}}}},
+        },
+    }
+    flow_id = make(ann, flow=flow)
+    path = "flow.end.config.transform.in.off.count.lambda.body"
+    message = "Answer, body: reads Counter, which is disabled; its value will be empty"
+    warning = {"componentId": "end", "path": path, "keyword": "emptyVariable", "message": message}
+    assert ann.get(f"/flows/{flow_id}/validate").json == {"errors": [], "warnings": [warning]}
+    started = ann.post(f"/flows/{flow_id}/coordinator", {"command": "start"})
+    assert started.status_code == 200, started.text
+
+
 def test_too_large_a_descriptor_is_413(ann: User) -> None:
     big = {"a": {"type": "t", "config": {"properties": {"x": "y" * 2 * 1024 * 1024}}}}
     answer = ann.post("/flows", {"flow": big})

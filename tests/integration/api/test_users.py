@@ -14,7 +14,7 @@ from engine import wiring
 from engine.errors import BadRequest, Conflict, Forbidden
 from engine.ports import Query
 from engine.settings import Settings
-from tests.integration.api.conftest import PASSWORD, User
+from tests.integration.api.conftest import PASSWORD, Answer, User
 from webapp.factory import create_app
 
 
@@ -224,6 +224,31 @@ def test_deleting_a_user_erases_what_is_theirs(
     assert file.file_id not in [f.file_id for f in platform.files.find(Query())]
     assert admin.delete(f"/users/{admin.id}").status_code == 400
     assert admin.delete("/users/nobody").status_code == 404
+
+
+def test_sign_ups_from_one_address_are_limited(settings: Settings) -> None:
+    built = wiring.build(replace(settings, signup_rate=3, proxies=1))
+    try:
+        app = create_app(built)
+        somebody = User(app.test_client(use_cookies=False))
+
+        def sign_up(n: int, address: str = "192.0.2.1", **more: Any) -> Answer:
+            headers = {"X-Forwarded-For": address}
+            return somebody.post(
+                "/user", {"username": f"u{n}@acme.test", "password": PASSWORD}, headers=headers, **more
+            )
+
+        assert [sign_up(n).status_code for n in (1, 2, 2)] == [201, 201, 400]
+        refused = sign_up(4)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "3600")
+        assert "try again in an hour" in refused.json["message"]
+        assert built.users.find("u4@acme.test") is None
+        assert sign_up(6, "192.0.2.2").status_code == 201
+        record = built.users.add({"username": "root@acme.test", "password": PASSWORD, "scope": ["user", "admin"]})
+        somebody.token = built.users.issue_token(record)
+        assert [sign_up(n).status_code for n in range(7, 12)] == [201] * 5, "administrators as many as they like"
+    finally:
+        built.close()
 
 
 def test_closed_sign_up_lets_only_administrators_create(settings: Settings) -> None:

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import main
+from engine.settings import load
 
 STARTS_WITHIN = 60.0
 Headrace = Callable[..., Result]
@@ -58,7 +59,7 @@ def start_server(environment: dict[str, str]) -> Iterator[Callable[..., subproce
             subprocess.Popen(command, env=given, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
         )
         if ready:
-            _wait(started[-1], f"http://127.0.0.1:{given['HEADRACE_PORT']}/health")
+            _wait(started[-1], f"{load(given).local_url}/health")
         return started[-1]
 
     yield start

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pytest
 from click.testing import Result
 
+from tests.needs import corpus
+
 ROOT = Path(__file__).parents[3]
-CORPUS = ROOT.parent / "shared" / "corpus"
 
 Headrace = Callable[..., Result]
 
@@ -69,10 +68,8 @@ def test_the_built_in_connectors(headrace: Headrace) -> None:
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real manifests is not here")
 def test_every_manifest_of_the_corpus_is_ok(headrace: Headrace, tmp_path: Path) -> None:
-    with gzip.open(CORPUS / "manifests.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = corpus("manifests")
     for row in rows:
         write(tmp_path, str(PurePosixPath(row["path"]).relative_to("src")), row["json"])
     result = headrace("connectors", "check", str(tmp_path))

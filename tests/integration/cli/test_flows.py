@@ -124,6 +124,17 @@ def test_a_flow_from_import_to_removal(headrace: Headrace, server: bool, tmp_pat
     assert flow_id in refused(headrace("flow", "ls", flow_id))
 
 
+def test_starting_tells_of_variables_that_will_be_empty(headrace: Headrace, admin: None, tmp_path: Path) -> None:
+    record = json.loads(EXAMPLE.read_text())
+    first = next(cid for cid, step in record["flow"].items() if step.get("source"))
+    record["flow"][first]["config"]["properties"] = {"note": "{{{$.gone.out}}}"}
+    (tmp_path / "order.json").write_text(json.dumps(record))
+    flow_id = imported(headrace, tmp_path / "order.json")
+    output = ok(headrace("flow", "start", flow_id))
+    assert re.search(r"warning: .*, note: reads the step gone, which is not in the flow any more", output)
+    assert output.endswith(f"{flow_id} started\n")
+
+
 def test_a_started_flow_answers(
     headrace: Headrace, server: bool, environment: dict[str, str], start_server: Callable[..., Any]
 ) -> None:

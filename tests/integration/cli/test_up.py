@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -90,3 +93,26 @@ def test_the_secret_is_made_once_and_kept_private(
     secret = Path(environment["HEADRACE_DATA"]) / "secret"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert len(secret.read_text()) >= 40
+
+
+def test_long_addresses_are_answered_and_too_long_ones_refused_in_words(
+    environment: dict[str, str], start_server: Callable[..., Server]
+) -> None:
+    start_server()
+
+    def get(path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", int(environment["HEADRACE_PORT"]), timeout=30)
+        with closing(connection):
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    long = "/health?q="
+    assert get(long + "x" * (8_190 - len(f"GET {long} HTTP/1.1")))[0] == 200
+    for length in (8_191, 100_000, 2_000_000):
+        status, body = get(long + "x" * length)
+        assert (status, body["statusCode"], body["error"]) == (414, 414, "Request-URI Too Long")
+        assert "8190 bytes" in body["message"]
+    status, body = get("/health", X="x" * 20_000)
+    assert (status, body["statusCode"]) == (431, 431)
+    assert "header" in body["message"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,19 +13,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.integration.engine.conftest import Lab, until
+from tests.needs import corpus
 from webapp.factory import create_app
-
-CORPUS = Path(__file__).parents[4] / "shared" / "corpus"
 
 
 @pytest.fixture(scope="session")
 def corpus_flows() -> dict[str, Any]:
-    path = CORPUS / "flows.jsonl.gz"
-    if not path.exists():
-        pytest.skip("the corpus of real flows is not beside this checkout")
-    with gzip.open(path, "rb") as lines:
-        rows = [orjson.loads(line) for line in lines]
-    return {row["path"].removeprefix("src/appmixer/"): row["json"] for row in rows}
+    return {row["path"].removeprefix("src/appmixer/"): row["json"] for row in corpus("flows")}
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,8 @@ from engine.compiler import check, compile_flow
 from engine.errors import BadRequest
 from engine.model.flow import read_descriptor
 from engine.values.registry import builtin_registry
-from tests.integration.conformance.conftest import CORPUS, Rig
+from tests.integration.conformance.conftest import Rig
+from tests.needs import corpus
 
 GONE = {
     "google/gmail/test-flow-get-attachments.json": {
@@ -29,19 +29,18 @@ CODE = "from engine.sdk import Component\n\n\nclass {name}(Component):\n    pass
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory, corpus_flows: dict[str, Any]) -> Catalogue:
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     """Our own components, and of everybody else's the manifests with a behaviour that does nothing."""
     root = tmp_path_factory.mktemp("corpus")
     for kind in ("manifests", "services", "modules"):
-        with gzip.open(CORPUS / f"{kind}.jsonl.gz", "rb") as lines:
-            for row in map(orjson.loads, lines):
-                path = root / row["path"].removeprefix("src/")
-                if path.is_relative_to(root / "appmixer" / "utils"):
-                    continue
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(orjson.dumps(row["json"]))
-                if kind == "manifests":
-                    (path.parent / "component.py").write_text(CODE.format(name=path.parent.name))
+        for row in corpus(kind):
+            path = root / row["path"].removeprefix("src/")
+            if path.is_relative_to(root / "appmixer" / "utils"):
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(orjson.dumps(row["json"]))
+            if kind == "manifests":
+                (path.parent / "component.py").write_text(CODE.format(name=path.parent.name))
     return Catalogue(BUILT_IN, root)
 
 
@@ -100,7 +99,6 @@ def test_every_flow_can_be_cloned_and_means_the_same(rig: Rig, corpus_flows: dic
         assert orjson.loads(text) == rig.call("GET", f"/flows/{flow_id}")["flow"], path
 
 
-def test_manifests_of_the_corpus_are_all_ok(corpus_flows: dict[str, Any], catalogue: Catalogue) -> None:
-    with gzip.open(CORPUS / "manifests.jsonl.gz", "rb") as lines:
-        names = {orjson.loads(line)["json"]["name"] for line in lines}
+def test_manifests_of_the_corpus_are_all_ok(catalogue: Catalogue) -> None:
+    names = {row["json"]["name"] for row in corpus("manifests")}
     assert {name for name in names if catalogue.get(name) is None and not name.startswith("appmixer.utils.")} == set()

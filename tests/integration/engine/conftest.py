@@ -113,7 +113,7 @@ class Lab:
 
     def post(self, flow_id: str, name: str, data: Any = None, **options: Any) -> Reply:
         """Call the webhook of the step `name`."""
-        request = WebhookRequest("POST", "lab", {}, options.pop("query", {}), data, **options)
+        request = WebhookRequest("POST", "lab", options.pop("headers", {}), options.pop("query", {}), data, **options)
         return self.platform.webhooks.accept(flow_id, self.ids[name], request).reply
 
     # -- what happened

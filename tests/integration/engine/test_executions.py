@@ -94,7 +94,7 @@ def test_one_that_succeeds(lab: Lab, make: Make) -> None:
     echo = make("Echo", ("hook", "out"), fields={"a": 1})
     flow = lab.flow({"hook": make("Hook"), "echo": echo, "answer": make("Answer", ("echo", "out"))})
     lab.post(flow, "hook", {"n": 1})
-    (execution,) = executions(lab, flow)
+    execution = with_status(lab, flow, "succeeded")
     assert execution.pop("correlationId")
     assert execution == {
         "flowId": flow,
@@ -602,6 +602,33 @@ def test_secrets_the_log_does_not_keep_are_not_made_up(lab: Lab, make: Make) -> 
         again(lab, execution)
     lab.platform.executions.replay(lab.caller, execution["correlationId"], None, allow_masked=True)
     assert lab.outputs(flow, "echo", 2) == [{"n": 1}] * 2
+
+
+def test_a_mask_that_was_played_again_is_still_no_secret(lab: Lab, make: Make) -> None:
+    """Steps of a replay that took the mask send it on; a replay of that one must be allowed to as well."""
+    lab.open()
+    fields = {"authorization": "{{{$.@hook@.out.authorization}}}"}
+    echo = make("Echo", ("hook", "out"), fields=fields)
+    flow = lab.flow({"hook": make("Hook"), "echo": echo, "end": make("Echo", ("echo", "out"), fields={"n": 1})})
+    lab.post(flow, "hook", {"authorization": "Bearer 4711"})
+    execution = with_status(lab, flow, "succeeded")
+    for _ in range(2):
+        for start in (None, "echo", "end"):
+            with pytest.raises(BadRequest, match="allowMasked"):
+                again(lab, execution, start)
+        lab.clock.ms += 1000
+        new = lab.platform.executions.replay(lab.caller, execution["correlationId"], None, allow_masked=True)
+        execution = the(lab, new["correlationId"])
+
+
+def test_a_large_output_with_a_secret_is_not_kept_whole(lab: Lab, make: Make) -> None:
+    lab.open()
+    flow = lab.flow({"hook": make("Hook"), "echo": make("Echo", ("hook", "out"), fields={"n": 1})})
+    lab.post(flow, "hook", {"text": "x" * 100_000, "authorization": "Bearer 4711"})
+    execution = with_status(lab, flow, "succeeded")
+    for allowed, says in ((False, "allowMasked"), (True, "kept only a part")):
+        with pytest.raises(BadRequest, match=says):
+            lab.platform.executions.replay(lab.caller, execution["correlationId"], None, allow_masked=allowed)
 
 
 def test_indexing_a_batch_again_after_a_crash_changes_nothing(lab: Lab, make: Make) -> None:

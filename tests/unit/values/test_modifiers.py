@@ -16,7 +16,7 @@ from engine.values.registry import Example, Modifier, builtin_registry
 
 FRAME = Frame(
     scope={},
-    flow=FlowVariables("flow-1", "Orders", "user-1", {"customer": {"id": 7}}, "https://example.com/hook/"),
+    flow=FlowVariables("flow-1", "Orders", "user-1", {"customer": {"id": 7}}, "https://example.com"),
     seed="m1",
     now_ms=1769847300000,
     component_id="c1",

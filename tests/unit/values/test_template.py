@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from engine.values.template import (
     compile_properties,
     parse_variable,
 )
+from tests.needs import corpus
 
 A, B = "6d1f0c6e-9a57-4a57-9c0e-2f6b8a3c1d01", "1b7e4f52-33c8-4d0e-8f59-7a90c2e4d002"
 V, W = "c0a8f1e2-0001-4b6f-9d55-3e1f00000a01", "c0a8f1e2-0002-4b6f-9d55-3e1f00000a02"
@@ -281,15 +280,20 @@ def test_nesting_without_end_is_refused() -> None:
         compiled({"f": PLACE}, {"f": {V: {"functions": [{"name": "g_default", "params": [chain]}]}}})
 
 
+def test_a_text_with_variables_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts as long as outputs may be, a hundred times over, would take all memory there is."""
+    monkeypatch.setattr("engine.values.nodes.LONGEST_TEXT", 12)
+    assert value(f"{PLACE} {PLACE} {PLACE}", path(".text")) == "tea tea tea"
+    with pytest.raises(StepError, match="15 characters long; 12 are the most"):
+        value(f"{PLACE} {PLACE} {PLACE} {PLACE}", path(".text"))
+
+
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-CORPUS = Path(__file__).parents[4] / "shared" / "corpus" / "flows.jsonl.gz"
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of real flows is not here")
 def test_every_mapping_of_the_real_flows_compiles_and_knows_its_modifiers() -> None:
     compiled_ones = placeholders = 0
-    with gzip.open(CORPUS, "rt", encoding="utf-8") as lines:
-        flows = [json.loads(line)["json"]["flow"] for line in lines]
+    flows = [row["json"]["flow"] for row in corpus("flows")]
     for step in (step for flow in flows for step in flow.values()):
         for senders in step.get("config", {}).get("transform", {}).values():
             for mapping in (one for ports in senders.values() for one in ports.values()):

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests import needs
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_javascript_units() -> None:
-    node = shutil.which("node")
-    if node is None:
-        reason = "node is not installed: the units of static/js cannot run"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    node = needs.program("node", "the units of static/js cannot run")
     files = sorted(str(path) for path in (ROOT / "tests" / "js").glob("*.test.js"))
     done = subprocess.run([node, "--test", *files], capture_output=True, text=True, timeout=100)
     assert files

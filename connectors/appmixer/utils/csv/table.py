@@ -59,18 +59,23 @@ def reading(context: Context, file_id: str, delimiter: str) -> Iterator[Iterator
 
 
 def rewrite(context: Context, file_id: str, delimiter: str, change: Callable[[Iterator[Row]], Iterable[Row]]) -> None:
-    """Replace the file's content by `change(rows)`. UTF-16 and a byte order mark stay; all else becomes UTF-8."""
+    """Replace the file's content by `change(rows)`. UTF-16 and a byte order mark stay; all else becomes UTF-8.
+
+    `change` is not called when the message was delivered before and has changed the file already.
+    """
     with locked(context, file_id) as extend:
+        read = context.file_info(file_id).md5  # before the content: a change in between is noticed as well
         found = shape(context, file_id)
         encoding = found.encoding if found.encoding.startswith("utf-16") else "utf-8"
         with closing(_rows(context, file_id, delimiter, found, extend)) as rows:
             lines = (line_of(row, delimiter) + found.newline for row in change(rows))
-            context.replace_file(file_id, _encoded(lines, encoding, found.bom))
+            context.replace_file(file_id, _encoded(lines, encoding, found.bom), expect=read)
 
 
 def append(context: Context, file_id: str, delimiter: str, build: Callable[[Row | None], list[Row]]) -> None:
     """Add the rows `build(header or None)` to the end; what is there already is not touched."""
     with locked(context, file_id) as extend:
+        read = context.file_info(file_id).md5
         found = shape(context, file_id)
         with closing(_rows(context, file_id, delimiter, found, extend)) as rows:
             header = next(rows, None)
@@ -78,10 +83,10 @@ def append(context: Context, file_id: str, delimiter: str, build: Callable[[Row 
         if text and not found.ended:
             text = found.newline + text
         try:
-            context.append_file(file_id, text.encode(found.encoding))
+            context.append_file(file_id, text.encode(found.encoding), expect=read)
         except UnicodeEncodeError:
             parts = _text(context, file_id, found)
-            context.replace_file(file_id, _encoded([*parts, text], "utf-8", b""))
+            context.replace_file(file_id, _encoded([*parts, text], "utf-8", b""), expect=read)
 
 
 def parse_text(text: str, delimiter: str) -> list[Row]:

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sdk import CancelError, StepError
+from connectors.appmixer.utils.csv import table
+from engine.errors import Conflict
+from engine.sdk import CancelError, Context, StepError
+from tests.connectors.recorder import Recorder
 from tests.connectors.utils.csv.conftest import Csv
 
 BARE = {"withHeaders": False}
@@ -245,6 +248,39 @@ def test_delete_columns_by_index(csv: Csv) -> None:
     assert csv.text == ""
 
 
+# -- two at a time, and twice
+
+
+@pytest.mark.parametrize(
+    "type, fields", [("AddRow", {"rowWithColumns": cells(("Name", "Eve"))}), ("DeleteRows", {"filters": BEN})]
+)
+def test_a_change_by_somebody_else_meanwhile_is_kept(
+    csv: Csv, monkeypatch: pytest.MonkeyPatch, type: str, fields: dict[str, Any]
+) -> None:
+    """As when the lock ran out: the file is another by the time it is written."""
+
+    def changed_after(context: Context, file_id: str) -> table.Shape:
+        found = shape(context, file_id)
+        csv.write(csv.text + "Kim,1\n")
+        return found
+
+    shape = table.shape
+    monkeypatch.setattr(table, "shape", changed_after)
+    before = csv.text
+    with pytest.raises(Conflict, match="f1 was changed"):
+        csv.run(type, **fields)
+    assert csv.text == before + "Kim,1\n"
+
+
+def test_a_redelivered_row_that_changed_the_encoding_is_added_once(csv: Csv) -> None:
+    csv.write("Größe,Wert\nmüßig,1\n".encode("latin-1"))
+    for _ in range(2):
+        recorder = Recorder("appmixer.utils.csv.AddRow", properties=BARE, world=csv.world)
+        fields = {"fileId": "f1", "delimiter": ",", "row": "Ωmega,2"}
+        assert recorder.receive({"in": fields}, message_id="m1").sent == DONE
+    assert csv.text == "Größe,Wert\nmüßig,1\nΩmega,2\n"
+
+
 TABLES = st.integers(1, 4).flatmap(
     lambda width: st.lists(
         st.lists(
@@ -257,12 +293,12 @@ TABLES = st.integers(1, 4).flatmap(
 
 
 @given(TABLES, st.sampled_from([",", ";", "\t", "|"]))
-def test_rewriting_without_a_change_loses_nothing(table: list[list[str]], delimiter: str) -> None:
+def test_rewriting_without_a_change_loses_nothing(rows: list[list[str]], delimiter: str) -> None:
     """Cells are trimmed, and that is all that happens to them."""
     csv = Csv()
     buffer = io.StringIO(newline="")
-    csv_library.writer(buffer, delimiter=delimiter, quoting=csv_library.QUOTE_ALL).writerows(table)
+    csv_library.writer(buffer, delimiter=delimiter, quoting=csv_library.QUOTE_ALL).writerows(rows)
     csv.write(buffer.getvalue())
     csv.run("DeleteColumns", BARE, indexes="99", delimiter=delimiter)
     read = list(csv_library.reader(io.StringIO(csv.text, newline=""), delimiter=delimiter))
-    assert read == [[cell.strip() for cell in row] for row in table]
+    assert read == [[cell.strip() for cell in row] for row in rows]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests import needs
 from tests.connectors.ftp_server import running
 
 Account = dict[str, Any]
@@ -116,15 +116,14 @@ class SshServer:
 @pytest.fixture
 def ssh_server(tmp_path: Path) -> Iterator[tuple[SshServer, str]]:
     """A server that is not started yet, and the program to start it with."""
-    program = shutil.which("sshd", path=SSHD_PATH)
-    missing = [name for name in ("ssh", "ssh-keygen") if shutil.which(name) is None]
-    if program is None or missing:
-        pytest.skip("needs the packages openssh-server and openssh-client")
+    program = needs.program("sshd", "it comes with the package openssh-server", SSHD_PATH)
+    for name in ("ssh", "ssh-keygen"):
+        needs.program(name, "it comes with the package openssh-client")
     if os.getuid() == 0:
         try:
             pwd.getpwnam("sshd")
         except KeyError:
-            pytest.skip("needs the user sshd, which the package openssh-server makes")
+            needs.missing("there is no user sshd, which the package openssh-server makes")
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     keys = tmp_path / "ssh"
     keys.mkdir(mode=0o700)

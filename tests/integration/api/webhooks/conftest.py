@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
+from engine.errors import Unavailable
 from engine.model.log import LogQuery
 from engine.ports import Query
 from engine.settings import Settings
@@ -201,3 +203,22 @@ def until(check: Callable[[], Any], what: str) -> None:
 @pytest.fixture
 def shop(ann: User, platform: Platform) -> Shop:
     return Shop(ann, platform)
+
+
+FullDisk = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def full_disk(platform: Platform) -> FullDisk:
+    """While it lasts, nothing can be settled."""
+
+    def full(*_: Any) -> Any:
+        raise Unavailable("headrace.db: the disk is full")
+
+    @contextmanager
+    def lasting() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr(type(platform.bus), "settle", full)
+            yield
+
+    return lasting

@@ -16,11 +16,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engine.errors import Unavailable
-from engine.ports import Query
+from engine.ports import Delivery, Query
 from engine.wiring import Platform
 from tests.integration.api.conftest import User
-from tests.integration.api.webhooks.conftest import CID, SECRET, Door, Shop
+from tests.integration.api.webhooks.conftest import CID, SECRET, Door, FullDisk, Shop, until
 from workers.loop import Workers
 
 # -- the table: one call each
@@ -242,15 +241,10 @@ def test_files_become_the_owners(door: Door, shop: Shop, platform: Platform, bob
 
 
 def test_files_of_a_call_that_could_not_be_stored_are_gone(
-    door: Door, shop: Shop, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    door: Door, shop: Shop, platform: Platform, full_disk: FullDisk
 ) -> None:
     path = shop.showing()
-
-    def full(*_: Any) -> Any:
-        raise Unavailable("headrace.db: the disk is full")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(type(platform.bus), "settle", full)
+    with full_disk():
         for query in ("", "enqueueOnly=true"):
             got = door.call("POST", path, data=b"\0", content_type="image/png", query_string=query)
             assert (got.status, got.header("Retry-After")) == (503, "5")
@@ -309,3 +303,18 @@ def test_any_call_is_answered(door: Door, shop: Shop, **call: Any) -> None:
     got = door.call("POST", shop.path, environ=environ)  # type: ignore[attr-defined]
     assert got.status in (200, 202, 204, 400, 405, 413), got.data
     assert all("\n" not in name + value for name, value in got.headers)
+
+
+def test_injected_messages_carry_how_deep_they_are_nested(shop: Shop, platform: Platform) -> None:
+    """Flows that send each other messages by way of the API end like those that call each other's webhooks."""
+    shop.flow({}, ("appmixer.utils.http.Response", {"body": "@call@"}))
+    path, body = f"/flows/{shop.flow_id}", {"componentId": shop.ids[1], "inputPort": "in", "content": {}}
+    refused = shop.owner.post(path, body, headers={"X-Headrace-Depth": "50"})
+    assert (refused.status_code, "circle" in refused.json["message"]) == (400, True)
+    assert platform.bus.depth() == 0
+    assert shop.owner.post(path, body, headers={"X-Headrace-Depth": "49"}).status_code == 200
+    taken: list[Delivery] = []
+    platform.bus.consume(taken.append, 1)
+    until(lambda: taken, "the message")
+    platform.bus.stop_consuming()
+    assert taken[0].message.depth == 49

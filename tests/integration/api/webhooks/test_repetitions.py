@@ -9,10 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.errors import Unavailable
 from engine.ports import Query, Where
 from engine.wiring import Platform
-from tests.integration.api.webhooks.conftest import CID, SECRET, Door, Got, Shop, until
+from tests.integration.api.webhooks.conftest import CID, SECRET, Door, FullDisk, Got, Shop, until
 from workers.loop import Workers
 
 # -- repeated calls
@@ -139,15 +138,10 @@ def test_one_that_timed_out_gets_its_answer_at_the_next_try(
 
 
 def test_a_call_that_could_not_be_stored_is_no_first_call(
-    door: Door, shop: Shop, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    door: Door, shop: Shop, platform: Platform, full_disk: FullDisk
 ) -> None:
     path = shop.showing()
-
-    def full(*_: Any) -> Any:
-        raise Unavailable("headrace.db: the disk is full")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(type(platform.bus), "settle", full)
+    with full_disk():
         assert keyed(door, path, 1).status == 503
     assert keyed(door, path, 2).json["data"] == {"n": 2}
 

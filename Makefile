@@ -36,6 +36,7 @@ soak: .venv/.dev ## Run the long failure tests
 
 bench: .venv/.dev ## Measure executions per second, CPU time and memory
 	@$(BIN)/python -m bench.run
+	@$(BIN)/python -m bench.flood
 
 clean: ## Remove .venv and caches; the data folder stays
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -133,8 +133,7 @@ def test_windows_go_on_where_they_were(lab: Lab, make: Make, monkeypatch: pytest
     blocked = lab.platform
     crash(lab)
     blocked.cache.set("static:die", True, 600)
-    lab.open()
-    lab.platform.cache.set("static:go", True, 600)
+    lab.open(lambda platform: platform.cache.set("static:go", True, 600))
     numbers = [c["n"] for c in lab.inputs(flow, "each", 55)]
     lab.idle()
     assert sorted(numbers) == list(range(55))

@@ -230,9 +230,17 @@ class SqliteBus:
                         self._hungry[flow_id] = None
                     return delivery
                 if not self._hungry:
-                    pause = self._next_of_long - time.monotonic()
-                    self._changed.wait(pause if pause > 0 else None)
+                    self._wait()
         return None
+
+    def _wait(self) -> None:
+        """Until something changes, or a long queue may go on."""
+        if not self._next_of_long:
+            self._changed.wait()
+        elif (pause := self._next_of_long - time.monotonic()) > 0:
+            self._changed.wait(pause)
+        else:
+            self._next_of_long = 0.0
 
     def _handed_out(self, message: Message) -> None:
         self._in_flight.add(message.id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -118,3 +120,19 @@ def test_a_flow_that_was_removed_reads_nothing_in(queue: Queue) -> None:
     queue.until(lambda order: len(order) == 1)
     assert queue.order == ["again"]
     queue.until(lambda _: queue.bus.depth() == 0)
+
+
+def test_a_pace_that_is_over_when_it_is_looked_at_again_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves on between two looks at it, and nobody settles anything that would wake the queue."""
+    ticks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: next(ticks) * 0.6 * module.PACE, sleep=time.sleep)
+    for name, value in (("FLOW_WINDOW", 20), ("READ_IN", 10), ("LATELY", 1e9), ("time", clock)):
+        monkeypatch.setattr(module, name, value)
+    queue = Queue(tmp_path)
+    queue.publish("quiet", "q")
+    queue.publish("busy", *(f"b{n}" for n in range(100)))
+    queue.bus.consume(lambda delivery: queue.order.append(str(delivery.message.content)), 1000)
+    queue.until(lambda order: len(order) == 101)
+    queue.close()

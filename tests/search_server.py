@@ -9,13 +9,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from deploy.local import NotStarted, free_port, search
 from engine.adapters.elastic.connection import Connection
 from engine.adapters.elastic.logindex import ElasticLogIndex, ExecutionSums
 from engine.adapters.mongo.executions import MongoExecutions
-from tests import mongo_server
+from tests import mongo_server, needs
 
 
 def start(folder: Path, port: int | None = None) -> search.Search:
@@ -27,9 +25,7 @@ def start(folder: Path, port: int | None = None) -> search.Search:
     try:
         return search.start(folder, port or free_port(), kind=kind, die_with_parent=True, short=True)
     except NotStarted as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        needs.missing(str(missing))
 
 
 @cache

@@ -75,6 +75,21 @@ class Process:
             time.sleep(POLL)
 
 
+@dataclass(slots=True)
+class Server:
+    """A running server of one process."""
+
+    process: Process
+    port: int
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def kill(self) -> None:
+        """As a power cut would; `start` with the same folder and port goes on from what is on the disk."""
+        self.process.kill()
+
+
 def free_port() -> int:
     """A port nobody listens on now."""
     with socket.socket() as probe:

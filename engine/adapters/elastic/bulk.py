@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from engine.adapters.elastic.connection import BULK_SECONDS, BUSY, CODE, Backoff, Connection, reason_of
-from engine.adapters.elastic.document import action, mended, without_payload
+from engine.adapters.elastic.document import action, without_payload
+from engine.adapters.runlog.fields import mended
 from engine.errors import HeadraceError, TimedOut, Unavailable
 from engine.ports import Doc
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from engine.adapters.elastic.words import marks_of, words_of
-from engine.adapters.runlog.fields import FIELDS, with_times
+from engine.adapters.runlog.fields import FIELDS, as_text, with_times
 from engine.ports import Doc
 
 LONGEST_ID = 512
@@ -132,26 +132,13 @@ def sortable(number: float) -> str:
 # -- what cannot be stored as it is
 
 
-def mended(record: Doc) -> Doc:
-    """With what the server cannot take (objects in place of texts, lone surrogates) turned into text."""
-    return {key: value if value is None or key == "created" else _text(value) for key, value in record.items()}
-
-
 def without_payload(record: Doc, reason: str) -> Doc:
     """What is left of a record that is refused even so: where it belongs, and why its contents are missing."""
     kept = {
-        key: _text(value)[:LONGEST_VALUE]
+        key: as_text(value)[:LONGEST_VALUE]
         for key, value in record.items()
         if key in _FIELDS and key not in ("created", "id") and value is not None
     }
     note = f"(the contents of this record could not be stored: {reason})"
     texts: Doc = {name: note for name in ("msg", "err") if name in kept or name == "msg"}
     return {**kept, "id": record["id"], "created": record["created"], **texts}
-
-
-def _text(value: Any) -> str:
-    try:
-        text = value if isinstance(value, str) else orjson.dumps(value, default=repr).decode()
-    except TypeError:  # orjson's own limits: surrogates, integers over 64 bits, deep nesting
-        text = repr(value)
-    return text.encode("utf-8", "replace").decode()

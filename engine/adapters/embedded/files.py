@@ -33,14 +33,14 @@ from engine.adapters.file_records import (
     Written,
     check_size,
     check_unchanged,
-    checked_id,
     from_doc,
+    made,
     owner,
+    renewed,
     to_doc,
 )
 from engine.errors import NotFound, Unavailable
 from engine.model.file import FileRecord
-from engine.model.message import new_id
 from engine.ports import Clock, Query, Where
 
 log = logging.getLogger(__name__)
@@ -85,13 +85,9 @@ class SqliteFiles:
         op_id: str | None = None,
     ) -> FileRecord:
         """A known `file_id` is replaced with its record. Raises BadRequest, TooLarge, Unavailable."""
-        now = self._clock.now()
-        key = new_id(now) if file_id is None else checked_id(file_id)
-        new = FileRecord(
-            key, filename, content_type, 0, "", now if created is None else created, dict(metadata), used=now
-        )
-        encode(new.to_json(), f"the record of file {key}")
-        return self._repeated(key, op_id) or self._store(key, content, lambda old: new, op_id)
+        new = made(file_id, filename, content_type, metadata, created, self._clock.now())
+        encode(new.to_json(), f"the record of file {new.file_id}")
+        return self._repeated(new.file_id, op_id) or self._store(new.file_id, content, lambda old: new, op_id)
 
     def replace(
         self, file_id: str, content: Content, *, op_id: str | None = None, expect: str | None = None
@@ -101,15 +97,7 @@ class SqliteFiles:
         if repeated is not None:
             return repeated
         check_unchanged(self.info(file_id), expect)  # before the content is read, which may take long
-
-        def renew(old: FileRecord | None) -> FileRecord:
-            if old is None:
-                raise NotFound(f"file {file_id} was deleted meanwhile")
-            check_unchanged(old, expect)
-            now = self._clock.now()
-            return replace(old, upload_date=now, used=now)
-
-        return self._store(file_id, content, renew, op_id)
+        return self._store(file_id, content, lambda old: renewed(old, file_id, expect, self._clock.now()), op_id)
 
     def append(
         self, file_id: str, content: bytes, *, op_id: str | None = None, expect: str | None = None

@@ -26,7 +26,7 @@ from sqlalchemy import event, exc
 
 from engine.adapters.embedded import log_executions
 from engine.adapters.embedded.faults import translate
-from engine.adapters.runlog.fields import FIELDS, READ_SECONDS, SEARCHED, month_span
+from engine.adapters.runlog.fields import FIELDS, READ_SECONDS, SEARCHED, mended, month_span
 from engine.errors import BadRequest, HeadraceError, TimedOut
 from engine.model.execution import ExecutionRow
 from engine.ports import Doc
@@ -109,7 +109,7 @@ class LogMonth:
         except (exc.InterfaceError, exc.ProgrammingError, TypeError, ValueError, OverflowError) as error:
             # One record nobody can store must not hold up all that follow.
             log.warning("mending log records", extra={"action": "log_mended", "reason": str(error)[:200]})
-            self._insert([_row(_mended(record)) for record in records], deliveries)
+            self._insert([_row(mended(record)) for record in records], deliveries)
 
     def _insert(self, rows: list[list[Any]], deliveries: Sequence[Doc]) -> None:
         with self._transaction() as connection:
@@ -324,16 +324,3 @@ def _row(record: Doc) -> list[Any]:
 
 
 _FIELD_SET = frozenset(FIELDS)
-
-
-def _mended(record: Doc) -> Doc:
-    """The record with what SQLite cannot take (objects, lone surrogates) turned into text."""
-    return {key: value if value is None or key == "created" else _text(value) for key, value in record.items()}
-
-
-def _text(value: Any) -> str:
-    try:
-        text = value if isinstance(value, str) else orjson.dumps(value, default=repr).decode()
-    except TypeError:  # orjson's own limits: surrogates, integers over 64 bits, deep nesting
-        text = repr(value)
-    return text.encode("utf-8", "replace").decode()

@@ -25,7 +25,6 @@ from engine.adapters.mongo.connection import Mongo, translated
 from engine.adapters.mongo.contents import CHUNK, Contents, Part
 from engine.errors import NotFound, Unavailable
 from engine.model.file import FileRecord
-from engine.model.message import new_id
 from engine.ports import Clock, Doc, Query, Where
 
 COLLECTION = "files"
@@ -74,13 +73,9 @@ class MongoFiles:
         op_id: str | None = None,
     ) -> FileRecord:
         """A known `file_id` is replaced with its record. Raises BadRequest, TooLarge, Unavailable."""
-        now = self._clock.now()
-        key = new_id(now) if file_id is None else records.checked_id(file_id)
-        new = FileRecord(
-            key, filename, content_type, 0, "", now if created is None else created, dict(metadata), used=now
-        )
+        new = records.made(file_id, filename, content_type, metadata, created, self._clock.now())
         _stored(_File(new, ()))
-        return self._repeated(key, op_id) or self._store(key, content, lambda old: new, op_id)
+        return self._repeated(new.file_id, op_id) or self._store(new.file_id, content, lambda old: new, op_id)
 
     def replace(
         self, file_id: str, content: Content, *, op_id: str | None = None, expect: str | None = None
@@ -92,11 +87,7 @@ class MongoFiles:
         records.check_unchanged(self.info(file_id), expect)  # before the content is read, which may take long
 
         def renew(old: FileRecord | None) -> FileRecord:
-            if old is None:
-                raise NotFound(f"file {file_id} was deleted meanwhile")
-            records.check_unchanged(old, expect)
-            now = self._clock.now()
-            return replace(old, upload_date=now, used=now)
+            return records.renewed(old, file_id, expect, self._clock.now())
 
         return self._store(file_id, content, renew, op_id)
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+import orjson
+
 from engine.errors import BadRequest
 from engine.model.log import LogQuery
 from engine.model.times import from_iso, iso
@@ -246,3 +248,17 @@ def buckets_of(counts: Mapping[int, int], interval: int) -> list[Doc]:
         {"key_as_string": iso(number * interval), "key": number * interval, "doc_count": counts.get(number, 0)}
         for number in range(min(counts), max(counts) + 1)
     ]
+
+
+def mended(record: Doc) -> Doc:
+    """The record with what a storage cannot take (objects, lone surrogates) turned into text."""
+    return {key: value if value is None or key == "created" else as_text(value) for key, value in record.items()}
+
+
+def as_text(value: Any) -> str:
+    """A value no storage takes as it is, as text that every one takes."""
+    try:
+        text = value if isinstance(value, str) else orjson.dumps(value, default=repr).decode()
+    except TypeError:  # orjson's own limits: surrogates, integers over 64 bits, deep nesting
+        text = repr(value)
+    return text.encode("utf-8", "replace").decode()
